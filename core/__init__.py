@@ -26,9 +26,9 @@ Sizes
     joints, image height and width, texture side.
 
 Imports go ``app -> editing -> core``, never back. Inside core a module imports only from modules
-above it in this list, which `tests/test_imports.py` reads and enforces:
+above it, or before it in its row, in this list, which `tests/test_imports.py` reads and enforces:
 
-    errors, color, mesh, camera, checkpoints, photo
+    errors, color, mesh, materials, camera, checkpoints, photo
     head, flame, render, render_pytorch3d, landmarks
     albedo, synthesis
     fitting, texture

@@ -15,7 +15,7 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """One row of the table. sha256 None: the file is the user's own and may be any version."""
+    """One row of the table. sha256 None: any version of the file will do."""
 
     file: str
     feature: str
@@ -38,13 +38,21 @@ WEIGHTS: dict[str, WeightsFile] = {
 
 
 def weights_path(name: str) -> Path:
-    """Path of a bundled file. Raises FileError naming the feature, the path, the cure and what still works."""
+    """Path of a bundled file, whose content is checked against the table.
+
+    Raises FileError naming the feature, the path, the cure and what still works.
+    """
     entry = WEIGHTS[name]
     path = ASSETS / entry.file
     if not path.is_file():
         raise FileError(
             f"The file for {entry.feature} is missing: looked for {path}. "
             f"To get it, {entry.how_to_get}. {entry.without_it}"
+        )
+    if entry.sha256 is not None and (found := sha256_of(path)) != entry.sha256:
+        raise FileError(
+            f"The file for {entry.feature} is damaged or of another version: {path} has the sha256 {found[:12]}..., "
+            f"{entry.sha256[:12]}... was expected. To mend it, {entry.how_to_get}. {entry.without_it}"
         )
     return path
 
@@ -55,8 +63,17 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_safetensors(path: Path, required: tuple[str, ...] = ()) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors and the metadata of a safetensors file. Raises FileError for a damaged or foreign file."""
+BUNDLED_CURE = "Restore it from the repository (`git checkout -- assets`) or make it again as assets/README.md says."
+
+
+def read_safetensors(
+    path: Path, required: tuple[str, ...] = (), cure: str = BUNDLED_CURE
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the metadata of a safetensors file.
+
+    Raises FileError for a file that is missing, damaged, of another format or without the `required` tensors; its
+    message ends with `cure`, a sentence that says how to get a good one.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -65,13 +82,9 @@ def read_safetensors(path: Path, required: tuple[str, ...] = ()) -> tuple[dict[s
             metadata = file.metadata() or {}
     except (SafetensorError, OSError, ValueError) as error:
         raise FileError(
-            f"{path.name} could not be read as a safetensors file ({error}). It may be truncated or damaged: "
-            f"restore it from the repository (`git checkout -- {path.name}`) or make it again."
+            f"{path} could not be read as a safetensors file ({error}). It is missing, truncated or damaged. {cure}"
         ) from error
     missing = [key for key in required if key not in tensors]
     if missing:
-        raise FileError(
-            f"{path.name} is not the file that was expected: it lacks {', '.join(missing)}. "
-            "Restore it from the repository or make it again with the command in assets/README.md."
-        )
+        raise FileError(f"{path} is not the file that was expected: it lacks {', '.join(missing)}. {cure}")
     return tensors, metadata

@@ -1,0 +1,197 @@
+"""The walls of the house, read from the sources: who may import whom, and which file may touch which library."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("app", "benchmarks", "core", "editing", "recipes")
+
+# Which of our packages each may import. recipes and benchmarks are programs on top of everything below app.
+MAY_IMPORT = {
+    "core": {"core"},
+    "editing": {"editing", "core"},
+    "app": {"app", "editing", "core"},
+    "recipes": {"recipes", "editing", "core"},
+    "benchmarks": {"benchmarks", "app", "editing", "core"},
+}
+
+# Foreign libraries that have a home: the files (or folders) that may import them.
+HOMES = {
+    "gradio": ("app/", "app.py"),
+    "spaces": ("app/", "app.py"),
+    "typer": ("app/cli.py",),
+    "rich": ("app/cli.py",),
+    "mediapipe": ("core/landmarks.py",),
+    "pillow_heif": ("core/photo.py",),
+    "pytorch3d": ("core/render_pytorch3d.py", "benchmarks/"),
+    "anny": ("recipes/",),
+}
+
+
+@functools.cache
+def sources() -> dict[str, ast.Module]:
+    """Path relative to the repository -> its syntax tree, for everything but the tests."""
+    paths = [ROOT / "app.py", *(p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py")))]
+    return {p.relative_to(ROOT).as_posix(): ast.parse(p.read_text("utf-8"), str(p)) for p in paths if p.is_file()}
+
+
+def imports(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and absolute dotted name of everything imported, lazily or not; `from a import b` yields "a.b"."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: relative imports hide the direction; write the full name"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def core_rows() -> list[list[str]]:
+    """The rows of modules that the docstring of core/__init__.py lists, lowest first."""
+    text = ast.get_docstring(ast.parse((ROOT / "core/__init__.py").read_text("utf-8")))
+    assert text is not None
+    listing = text.split("which `tests/test_imports.py` reads and enforces:")[1]
+    return [re.findall(r"\w+", line) for line in listing.strip().splitlines()]
+
+
+def core_module(name: str) -> str | None:
+    """ "render" for "core.render.render_head", None for what is not in core."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "core" and len(parts) > 1 else None
+
+
+def test_packages_import_only_downwards():
+    wrong = [
+        f"{path}:{line} imports {name}"
+        for path, tree in sources().items()
+        if "/" in path
+        for line, name in imports(tree)
+        if name.split(".")[0] in PACKAGES and name.split(".")[0] not in MAY_IMPORT[path.split("/")[0]]
+    ]
+    assert not wrong, wrong
+
+
+def test_every_core_module_has_a_row():
+    listed = [name for row in core_rows() for name in row]
+    assert len(listed) == len(set(listed)), "a module is listed twice in core/__init__.py"
+    children = (ROOT / "core").iterdir()
+    present = {p.stem for p in children if p.suffix == ".py" or (p / "__init__.py").is_file()} - {"__init__"}
+    assert present <= set(listed), f"not listed in core/__init__.py: {sorted(present - set(listed))}"
+
+
+def test_core_imports_only_from_rows_above():
+    """Within a row the order is that of the listing, so that it cannot hide a cycle."""
+    order = {name: i for i, name in enumerate(name for row in core_rows() for name in row)}
+    wrong = []
+    for path, tree in sources().items():
+        if not path.startswith("core/") or path == "core/__init__.py":
+            continue
+        own = path.removesuffix(".py").split("/")[1]
+        for line, name in imports(tree):
+            target = core_module(name)
+            if target is None or target == own:
+                continue
+            if target not in order:
+                wrong.append(f"{path}:{line} imports core.{target}, which core/__init__.py does not list")
+            elif order[target] >= order[own]:
+                wrong.append(f"{path}:{line} imports core.{target}, which stands below it in core/__init__.py")
+    assert not wrong, wrong
+
+
+def test_importing_core_costs_nothing():
+    assert not list(imports(sources()["core/__init__.py"]))
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_foreign_library_stays_home(library: str):
+    wrong = [
+        f"{path}:{line}"
+        for path, tree in sources().items()
+        if not path.startswith(HOMES[library])
+        for line, name in imports(tree)
+        if name.split(".")[0] == library
+    ]
+    assert not wrong, f"{library} belongs in {HOMES[library]}, but is imported in {wrong}"
+
+
+def test_open_clip_lives_in_one_file_of_editing():
+    users = {p for p, tree in sources().items() if any(n.split(".")[0] == "open_clip" for _, n in imports(tree))}
+    assert len(users) <= 1 and all(p.startswith("editing/") for p in users), users
+
+
+def test_pickles_are_read_in_one_file():
+    """A pickle is code. Only the FLAME reader, whose unpickler admits arrays alone, may import the module."""
+    users = {
+        p
+        for p, tree in sources().items()
+        if any(
+            n.split(".")[0] in {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+            for _, n in imports(tree)
+        )
+    }
+    assert users <= {"core/flame.py"}, users
+
+
+def test_no_module_of_everything():
+    vague = re.compile(r"(^|_)(utils?|helpers?|misc|common)$")
+    assert not [p for p in sources() if any(vague.search(part) for part in p.removesuffix(".py").split("/"))]
+
+
+@pytest.mark.parametrize("package", ["app", "core", "editing"])
+def test_library_code_never_prints(package: str):
+    wrong = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith(f"{package}/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"print", "breakpoint"}
+    ]
+    assert not wrong, wrong
+
+
+def test_third_party_imports_are_pinned():
+    """What app, editing and core import is named in requirements.txt, not merely pulled in by something else."""
+    distribution = {"PIL": "pillow", "open_clip": "open_clip_torch"}
+    optional = {"pytorch3d"}
+    pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE))
+    wrong = set()
+    for path, tree in sources().items():
+        if path.split("/")[0] in {"recipes", "benchmarks"}:
+            continue
+        for line, name in imports(tree):
+            top = name.split(".")[0]
+            if top in sys.stdlib_module_names or top in PACKAGES or top in optional:
+                continue
+            if distribution.get(top, top) not in pinned:
+                wrong.add(f"{path}:{line} imports {top}")
+    assert not wrong, sorted(wrong)
+
+
+def test_requirements_are_exact_and_agree():
+    pins: dict[str, str] = {}
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-build.txt", "constraints.txt"):
+        for line in (ROOT / name).read_text().splitlines():
+            line = line.split("#")[0].strip()
+            if not line or line.startswith("-r "):
+                continue
+            match = re.fullmatch(r"([\w.-]+)==([\w.+!]+)", line)
+            assert match, f"{name}: {line!r} is not an exact pin"
+            key = re.sub(r"[-_.]+", "-", match[1]).lower()
+            assert pins.setdefault(key, match[2]) == match[2], f"{name}: {line} contradicts {pins[key]}"
+
+
+def test_front_matter_of_the_space_agrees_with_the_pins():
+    """A Space installs the Gradio that the README names, not the one in requirements.txt."""
+    text = (ROOT / "README.md").read_text("utf-8")
+    front = dict(re.findall(r"^(\w+): \"?([^\"\n]+)\"?$", text.split("---")[1], flags=re.MULTILINE))
+    gradio = re.search(r"^gradio==(\S+)", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE)
+    assert gradio and front["sdk"] == "gradio" and front["sdk_version"] == gradio[1]
+    assert front["python_version"] == "3.11" and (ROOT / front["app_file"]).is_file()
+    assert front["license"] == "apache-2.0"
