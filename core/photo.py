@@ -433,9 +433,12 @@ def _focal_px_of_full_size(image: Image.Image, notes: list[str]) -> float | None
     else:
         focal_mm, per_unit = exif.get(ExifTags.Base.FocalLength), exif.get(ExifTags.Base.FocalPlaneXResolution)
         unit_mm = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}.get(exif.get(ExifTags.Base.FocalPlaneResolutionUnit, 2))
-        # Without the size it was taken in, the picture may have been reduced since: sensor pixels say nothing then.
         if focal_mm and per_unit and unit_mm and taken:
-            focal = float(focal_mm) * float(per_unit) / unit_mm * max(width, height) / taken[0]
+            # Editors that reduce a picture write its new size and keep the sensor's resolution, which then implies a
+            # sensor that no camera has. Those that write this pair have 1-inch to medium-format sensors, 14 to 60 mm.
+            sensor_mm = math.hypot(*taken) / float(per_unit) * unit_mm
+            if 14 < sensor_mm < 60:
+                focal = float(focal_mm) / sensor_mm * math.hypot(width, height)
     # 10 mm to 1,000 mm equivalent; outside it the field was filled in by something other than the camera.
     diagonal = math.hypot(width, height)
     return focal if focal is not None and math.isfinite(focal) and 0.2 < focal / diagonal < 25 else None
