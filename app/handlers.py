@@ -1,0 +1,271 @@
+"""What happens when a person does something on the page. No Gradio here: tests call these directly.
+
+A handler is a generator of `PageUpdate`s, one per stage, so that a first head is on show before the
+final one is ready. What the core does comes in as a `HeadMaker`, so that tests need no photo and
+no model. A problem that the person can act on becomes a sentence in the status; the head on show
+stays, because no message to the viewer replaces it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import queue
+import re
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from app.protocol import LoadHead, Message, ShowProgress
+from app.sessions import Sessions
+from core.errors import LikenessError
+
+if TYPE_CHECKING:
+    from core.avatar import Avatar
+
+logger = logging.getLogger(__name__)
+
+# Seeds that a person can read out and type again.
+SEED_LIMIT = 1_000_000
+# The head that greets a visitor.
+WELCOME_SEED = 7
+
+Progress = Callable[[str, float, Any], None]
+
+
+@dataclass(frozen=True)
+class HeadMaker:
+    """The three things of the core that the page needs; `core_head_maker` gives the real ones.
+
+    reconstruct: photo file bytes and a progress callback (stage, fraction 0..1, an early `Avatar` or
+    None) -> `Avatar`; raises LikenessError. generate: seed -> `Avatar`. glb: `Avatar` -> GLB bytes.
+    """
+
+    reconstruct: Callable[[bytes, Progress], Avatar]
+    generate: Callable[[int], Avatar]
+    glb: Callable[[Avatar], bytes]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the status. kind: how it looks; text: full sentences, plain text."""
+
+    kind: Literal["busy", "done", "info", "warning", "problem"]
+    text: str
+
+
+@dataclass(frozen=True)
+class PageUpdate:
+    """What changes on the page. lines: the new status. messages: for the viewer, in order. can_save: whether a
+    final head is on show after this update; None: as before. alert: a sentence to raise above the page as well."""
+
+    lines: tuple[Line, ...]
+    messages: tuple[Message, ...] = ()
+    can_save: bool | None = None
+    alert: str | None = None
+
+
+@dataclass(frozen=True)
+class Early:
+    """A stage of a reconstruction: its name, how far it all is (0..1) and a first GLB if there is one."""
+
+    stage: str
+    fraction: float
+    glb: bytes | None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The end of a reconstruction or of a generation. confidence: 0..1. lines: the quality report in words."""
+
+    glb: bytes
+    name: str
+    lines: tuple[Line, ...]
+
+
+# What the stages of core.avatar.reconstruct are called for people. Unknown ones are shown by their own name.
+STAGE_TEXT = {
+    "read": "Reading the photo",
+    "photo": "Reading the photo",
+    "detect": "Looking for a face",
+    "landmarks": "Looking for a face",
+    "fit": "Finding the shape of the head",
+    "fitting": "Finding the shape of the head",
+    "shape": "Finding the shape of the head",
+    "light": "Finding the light",
+    "refine": "Refining shape and pose",
+    "photometric": "Refining shape and pose",
+    "texture": "Painting the skin",
+    "quality": "Checking the result",
+    "export": "Packing the file",
+}
+
+
+@functools.cache
+def core_head_maker() -> HeadMaker:
+    """The real core. Imports torch and MediaPipe, seconds on a cold machine: call it late or in the background."""
+    from core import avatar, gltf
+    from core.head import load_head
+
+    head = load_head()
+    return HeadMaker(
+        reconstruct=lambda photo, progress: avatar.reconstruct(photo, progress=progress),
+        generate=avatar.generate,
+        glb=lambda result: gltf.glb_bytes(head, result),
+    )
+
+
+def reconstruct_stages(maker: Callable[[], HeadMaker], photo: bytes) -> Iterator[Early | Finished]:
+    """Reconstruct a photo, yielding each stage as it is reached and then the result. Raises LikenessError.
+
+    The core reports by callback and the page wants a generator, so the work runs in a thread of its own.
+    """
+    events: queue.SimpleQueue[Early | Finished | BaseException] = queue.SimpleQueue()
+
+    def report(stage: str, fraction: float, early: Any = None) -> None:
+        events.put(Early(stage, fraction, None if early is None else make.glb(early)))
+
+    def work() -> None:
+        try:
+            avatar = make.reconstruct(photo, report)
+            report("export", 0.97)
+            events.put(Finished(make.glb(avatar), avatar.name, quality_lines(avatar)))
+        except BaseException as error:  # handed to the reader below, which raises it
+            events.put(error)
+
+    make = maker()
+    threading.Thread(target=work, name="reconstruct", daemon=True).start()
+    while True:
+        event = events.get()
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+        if isinstance(event, Finished):
+            return
+
+
+def quality_lines(avatar: Avatar) -> tuple[Line, ...]:
+    """The quality report of a head in words, most serious first."""
+    quality = avatar.quality
+    kinds: dict[str, Literal["info", "warning", "problem"]] = {
+        "error": "problem",
+        "warning": "warning",
+        "info": "info",
+    }
+    summary = Line("done", f"{quality.summary} Confidence {round(100 * quality.confidence)} %.")
+    return (summary, *(Line(kinds[f.severity], f"{f.sentence} {f.advice}".strip()) for f in quality.findings))
+
+
+class Handlers:
+    """The page's actions. One object serves all visitors; what belongs to one of them is in `Sessions`.
+
+    maker is called at the first use, not here: the core is heavy. address turns a visitor's file into
+    the address that the page fetches it from.
+    """
+
+    def __init__(self, maker: Callable[[], HeadMaker], sessions: Sessions, address: Callable[[Path], str]) -> None:
+        self._maker = maker
+        self._sessions = sessions
+        self._address = address
+        self._welcome_lock = threading.Lock()
+        self._welcome: bytes | None = None
+
+    def from_photo(self, upload: Path | None, session: str) -> Iterator[PageUpdate]:
+        """A photo was chosen (None: it was cleared, nothing happens). The upload is deleted when this ends."""
+        if upload is None:
+            return
+        try:
+            photo = upload.read_bytes()
+            yield _busy("Reading the photo", 0.02)
+            for event in reconstruct_stages(self._maker, photo):
+                if isinstance(event, Finished):
+                    yield self._show(event.glb, event.name or upload.stem, session, event.lines)
+                else:
+                    yield self._stage(event, session)
+        except FileNotFoundError:
+            yield _problem("The photo did not arrive whole. Choose it again.")
+        except LikenessError as error:
+            yield _problem(str(error))
+        except Exception:
+            yield self._bug("reconstructing the photo")
+        finally:
+            upload.unlink(missing_ok=True)
+
+    def random_head(self, session: str, seed: int | None = None) -> Iterator[PageUpdate]:
+        """Draw a head from the prior; `seed` repeats one."""
+        seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
+        try:
+            yield _busy("Drawing a head", 0.2)
+            make = self._maker()
+            glb = make.glb(make.generate(seed))
+            line = Line("done", f"Random head number {seed}. This person does not exist.")
+            yield self._show(glb, f"head-{seed}", session, (line,))
+        except LikenessError as error:
+            yield _problem(str(error))
+        except Exception:
+            yield self._bug("drawing a random head")
+
+    def welcome(self, session: str) -> Iterator[PageUpdate]:
+        """Somebody opened the page: show a head, made once for everybody, and forget visitors long gone."""
+        self._sessions.sweep()
+        try:
+            if self._welcome is None:
+                yield _busy("Starting", 0.1)
+            with self._welcome_lock:
+                if self._welcome is None:
+                    make = self._maker()
+                    self._welcome = make.glb(make.generate(WELCOME_SEED))
+            line = Line("info", "This head is drawn at random. Add a photo to make one of a person.")
+            yield self._show(self._welcome, f"head-{WELCOME_SEED}", session, (line,))
+        except LikenessError as error:
+            yield _problem(str(error))
+        except Exception:
+            yield self._bug("starting")
+
+    def leave(self, session: str) -> None:
+        """The visitor closed the page."""
+        self._sessions.close(session)
+
+    def warm(self) -> None:
+        """Load what the first visitor would otherwise wait for. Never raises: a visitor gets the sentence."""
+        try:
+            make = self._maker()
+            with self._welcome_lock:
+                self._welcome = self._welcome or make.glb(make.generate(WELCOME_SEED))
+        except Exception:
+            logger.exception("The core could not be warmed up.")
+
+    def _stage(self, event: Early, session: str) -> PageUpdate:
+        text = STAGE_TEXT.get(event.stage, event.stage.replace("_", " ").capitalize())
+        messages: tuple[Message, ...] = (ShowProgress(f"{text} …", event.fraction),)
+        if event.glb is not None:
+            url = self._address(self._sessions.write(session, event.glb, ".glb"))
+            messages = (LoadHead(url, "first.glb", final=False), *messages)
+        return PageUpdate((Line("busy", f"{text} …"),), messages, can_save=False if event.glb is not None else None)
+
+    def _show(self, glb: bytes, name: str, session: str, lines: tuple[Line, ...]) -> PageUpdate:
+        url = self._address(self._sessions.write(session, glb, ".glb"))
+        return PageUpdate(lines, (LoadHead(url, f"{_file_stem(name)}.glb", final=True), ShowProgress(None, 1.0)), True)
+
+    def _bug(self, doing: str) -> PageUpdate:
+        logger.exception("A bug while %s.", doing)
+        return _problem(
+            f"Something went wrong in the program while {doing}; the head on show has not changed. "
+            "Try again; if it happens again, please report it with the server's log."
+        )
+
+
+def _busy(text: str, fraction: float) -> PageUpdate:
+    return PageUpdate((Line("busy", f"{text} …"),), (ShowProgress(f"{text} …", fraction),))
+
+
+def _problem(sentence: str) -> PageUpdate:
+    return PageUpdate((Line("problem", sentence),), (ShowProgress(None, 0.0),), alert=sentence)
+
+
+def _file_stem(name: str) -> str:
+    """A file name that every system accepts, as close to `name` as that allows."""
+    return re.sub(r"[^\w-]+", "-", name, flags=re.ASCII).strip("-")[:60] or "head"

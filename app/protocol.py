@@ -1,0 +1,196 @@
+"""Messages between the page and the three.js viewer.
+
+The viewer (`static/viewer.js`) lives in an iframe of its own; the page around it (Gradio's DOM and
+`static/page.js`) talks to it with `window.postMessage`, same origin only. A message is a plain
+object ``{"type": <snake_case class name>, **fields}``. This file states every message for Python,
+`static/protocol.js` states the same table for the browser and checks messages where they arrive; a
+test reads both. To add a message: a dataclass here, an entry there, a method on `Viewer`.
+
+Every message to the viewer carries whole state, never a difference: sending one twice, or again
+after the iframe reloads, changes nothing. Angles in a message are degrees, as in every
+user-facing place; positive yaw turns towards the head's left (+X), positive pitch tips the head
+down and raises the camera or light, positive roll tips the head towards its right shoulder.
+
+Python starts only `LoadHead` and `ShowProgress`; the others start in the browser, because a slider
+must act within a frame.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+# Sent with `Ready` and compared by the page: a browser holding an old cached viewer says so instead of misbehaving.
+PROTOCOL_VERSION = 1
+
+Value = str | float | bool | None | list[str] | dict[str, float]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message. `receiver` says which side reads it."""
+
+    receiver: ClassVar[Literal["viewer", "page"]]
+
+    @classmethod
+    def type_name(cls) -> str:
+        """The name on the wire: the class name in snake_case."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+    def wire(self) -> dict[str, Any]:
+        """The message as the plain object that travels."""
+        return {"type": self.type_name(), **dataclasses.asdict(self)}
+
+
+@dataclass(frozen=True)
+class LoadHead(Message):
+    """Show a GLB. url: absolute or relative to the page. file_name: what a download of it is called.
+    final: False for a first, untextured head that a better one will replace (it cannot be saved).
+    The previous head stays until the new one is ready, and stays when loading fails."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    url: str
+    file_name: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class ShowProgress(Message):
+    """A line of text and a bar over the viewer. text: None removes both. fraction: 0..1."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    text: str | None
+    fraction: float
+
+
+@dataclass(frozen=True)
+class SetExpression(Message):
+    """Morph weights by ARKit name. Names left out are 0; names the head lacks are ignored. own: add them to the
+    expression stored in the file (the one on the photo) instead of to a neutral face."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    weights: dict[str, float]
+    own: bool
+
+
+@dataclass(frozen=True)
+class SetPose(Message):
+    """Rotation of the head on the neck, degrees."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    yaw_deg: float
+    pitch_deg: float
+    roll_deg: float
+
+
+@dataclass(frozen=True)
+class SetGaze(Message):
+    """Where both eyes look relative to the head, degrees: the eye bones turn and the lids follow by
+    their ARKit eyeLook shapes."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    yaw_deg: float
+    pitch_deg: float
+
+
+@dataclass(frozen=True)
+class SetView(Message):
+    """Where the camera stands: on a sphere around the head; yaw 0, pitch 0 is straight ahead of the
+    face. zoom 1 frames the whole head, 2 shows it twice as large."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    yaw_deg: float
+    pitch_deg: float
+    zoom: float
+
+
+@dataclass(frozen=True)
+class SetLight(Message):
+    """The studio light. yaw_deg: turns the key light and the room around the head. exposure: 1 is neutral."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    yaw_deg: float
+    exposure: float
+
+
+@dataclass(frozen=True)
+class SetStyle(Message):
+    """How the surface is drawn: "textured", "clay" (grey, to judge the shape) or "wireframe"."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    style: str
+
+
+@dataclass(frozen=True)
+class SaveHead(Message):
+    """Save the GLB on show under its file name. The viewer already has the bytes: no request is made."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+
+
+@dataclass(frozen=True)
+class Ready(Message):
+    """The viewer has started and listens. Messages sent earlier are kept by the page and sent now."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    protocol: float
+
+
+@dataclass(frozen=True)
+class HeadLoaded(Message):
+    """A head is on show. morphs and joints: the names that the file offers."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    url: str
+    final: bool
+    triangles: float
+    morphs: list[str]
+    joints: list[str]
+
+
+@dataclass(frozen=True)
+class Failed(Message):
+    """Something a person must be told, in full sentences; what was on show before stays."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    text: str
+
+
+MESSAGES: tuple[type[Message], ...] = (
+    LoadHead,
+    ShowProgress,
+    SetExpression,
+    SetPose,
+    SetGaze,
+    SetView,
+    SetLight,
+    SetStyle,
+    SaveHead,
+    Ready,
+    HeadLoaded,
+    Failed,
+)
+
+
+def schema() -> dict[str, dict[str, Any]]:
+    """The table of `static/protocol.js`: type name -> {"to": receiver, "fields": {field: kind}}.
+
+    Kinds: "string", "string?", "number", "boolean", "strings", "numbers" (an object of numbers).
+    """
+    kinds = {
+        "str": "string",
+        "str | None": "string?",
+        "float": "number",
+        "bool": "boolean",
+        "list[str]": "strings",
+        "dict[str, float]": "numbers",
+    }
+    return {
+        message.type_name(): {
+            "to": message.receiver,
+            "fields": {field.name: kinds[str(field.type)] for field in dataclasses.fields(message)},
+        }
+        for message in MESSAGES
+    }
