@@ -26,7 +26,7 @@ from core.errors import FileError
 from core.head import PARTS, HeadModel, LandmarkEmbedding
 
 SHAPE_COUNT, EXPRESSION_COUNT = 300, 100
-JOINT_NAMES = ("root", "neck", "jaw", "left_eye", "right_eye")
+JOINT_NAMES = ("root", "neck", "jaw", "leftEye", "rightEye")
 _EYES = (3, 4)
 
 _CURE = "Download the file again from the FLAME project's site and pass it unchanged."

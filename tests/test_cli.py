@@ -1,0 +1,339 @@
+"""The command line: what it writes, what it prints, how it exits. The core's estimation is replaced by a tiny head;
+test_avatar and the browser tests run the real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pygltflib
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+import core.avatar
+import core.head
+from app.cli import expand_photos, main, spread_numbers
+from core.avatar import Avatar, Provenance, load_avatar, save_avatar
+from core.errors import PhotoError
+from tests.tiny_head import make_avatar, tiny_head
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def photo_name(source: object) -> str:
+    return Path(str(source)).name
+
+
+def fake_reconstruct(photo, progress=None, face_point_px=None) -> Avatar:
+    """A head for every file but those whose names say what is wrong with them."""
+    name = photo_name(photo)
+    if progress is not None:
+        progress("detect", 0.1, None)
+        progress("texture", 0.9, None)
+    if "dog" in name or not Path(photo).exists():
+        raise PhotoError(f"No face was found in {name}. Use a photo in which a face is visible.")
+    if "bug" in name:
+        raise ZeroDivisionError("division by zero")
+    return replace(make_avatar(tiny_head(), seed=len(name)), name=Path(name).stem)
+
+
+def fake_generate(seed: int, attributes=None) -> Avatar:
+    avatar = make_avatar(tiny_head(), seed=seed)
+    return replace(avatar, name=f"seed {seed}", provenance=Provenance("generated", seed, attributes or {}))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Run a command in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(core.avatar, "reconstruct", fake_reconstruct, raising=False)
+    monkeypatch.setattr(core.avatar, "generate", fake_generate, raising=False)
+    monkeypatch.setattr(core.head, "load_head", tiny_head)
+    monkeypatch.chdir(tmp_path)
+    # The command sets torch's threads for a process of its own; this one is the test run's.
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+
+    def command(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            main([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        code = left.value.code
+        assert isinstance(code, int)
+        return code, captured.out, captured.err
+
+    return command
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    path = tmp_path / "ada.likeness"
+    save_avatar(make_avatar(tiny_head()), path)
+    return path
+
+
+def files(folder: Path) -> set[str]:
+    return {p.name for p in folder.iterdir()}
+
+
+# -- Words --------------------------------------------------------------------------------------
+
+
+def test_several_numbers_after_one_option():
+    assert spread_numbers(["--yaw", "-30", "0", "3e1", "--size", "64"]) == [
+        "--yaw=-30",
+        "--yaw=0",
+        "--yaw=3e1",
+        "--size",
+        "64",
+    ]
+    assert spread_numbers(["--yaw", "-5", "head.likeness"]) == ["--yaw=-5", "head.likeness"]
+    assert spread_numbers(["--yaw", "nan"]) == ["--yaw", "nan"]
+    assert spread_numbers(["a", "--", "--yaw", "1", "2"]) == ["a", "--", "--yaw", "1", "2"]
+
+
+@given(
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1), st.lists(st.sampled_from(["x", "--out"]))
+)
+def test_every_number_arrives_once_and_in_order(numbers: list[float], rest: list[str]):
+    spread = spread_numbers(["--yaw", *map(repr, numbers), *rest])
+    assert [float(word.removeprefix("--yaw=")) for word in spread[: len(numbers)]] == numbers
+    assert spread[len(numbers) :] == rest
+
+
+def test_help_needs_no_heavy_import():
+    program = (
+        "import sys, app.cli\n"
+        "try: app.cli.main(['render', '--help'])\n"
+        "except SystemExit as left: assert left.code == 0, left.code\n"
+        "heavy = {'torch', 'numpy', 'gradio', 'mediapipe', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    environment = os.environ | {"COLUMNS": "200"}  # or the help is wrapped
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "--yaw" in done.stdout and "the head shows its left side" in done.stdout
+
+
+def test_module_runs_and_exits_with_2_for_wrong_usage():
+    done = subprocess.run([sys.executable, "-m", "app", "reconstruct"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2 and "PHOTO" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("paint",),
+        ("reconstruct", "--out", "o"),
+        ("reconstruct", "a.jpg"),
+        ("generate", "--out", "o", "--count", "0"),
+        ("generate", "--out", "o", "--attribute", "age"),
+        ("generate", "--out", "o", "--attribute", "age=old"),
+        ("render", "a.likeness", "--out", "o", "--style", "oil"),
+        ("render", "a.likeness", "--out", "o", "--yaw", "left"),
+        ("render", "a.likeness", "--out", "o", "--yaw"),
+        ("render", "a.likeness", "--out", "o", "--pitch", "90"),
+        ("render", "a.likeness", "--out", "o", "--size", "0"),
+        ("export", "a.likeness", "--out", "a.fbx"),
+        ("export", "a.likeness", "--out", "a.ply", "--units", "inch"),
+        ("info",),
+        ("serve", "--port", "0"),
+    ],
+)
+def test_wrong_usage_is_2_and_writes_nothing(run: Run, tmp_path: Path, arguments: tuple[str, ...]):
+    code, out, err = run(*arguments)
+    assert code == 2 and not out and err and "Traceback" not in err
+    assert not files(tmp_path)
+
+
+# -- reconstruct, generate ----------------------------------------------------------------------
+
+
+def test_reconstruct_writes_three_files_per_photo(run: Run, tmp_path: Path):
+    (tmp_path / "ada.jpg").touch()
+    code, out, err = run("reconstruct", "ada.jpg", "--out", "deep/er")
+    assert code == 0 and "Traceback" not in err
+    folder = tmp_path / "deep/er"
+    assert files(folder) == {"ada.glb", "ada.likeness", "ada.json"}
+    assert "ada.glb" in out and "0.80" in out and "The head is turned by 40 degrees." in out
+
+    expected = fake_reconstruct(tmp_path / "ada.jpg")
+    assert len(pygltflib.GLTF2().load(str(folder / "ada.glb")).meshes) == 1
+    assert torch.equal(load_avatar(folder / "ada.likeness").shape, expected.shape)
+    summary = json.loads((folder / "ada.json").read_text("utf-8"))
+    assert summary["seconds"] == {"fit": 1.25} and summary["residuals"] == {"landmarks_px": 1.5}
+    assert summary["quality"]["confidence"] == 0.8 and summary["made_from"] == "photo"
+    assert summary["quality"]["findings"] == [
+        {
+            "code": "turned",
+            "severity": "warning",
+            "sentence": "The head is turned by 40 degrees.",
+            "advice": "Look straight into the camera.",
+        }
+    ]
+
+
+def test_one_bad_photo_is_reported_and_the_rest_go_on(run: Run, tmp_path: Path):
+    for name in ("a.jpg", "dog.jpg", "z.jpg"):
+        (tmp_path / name).touch()
+    code, out, err = run("reconstruct", "a.jpg", "dog.jpg", "gone.jpg", "z.jpg", "--out", "o")
+    assert code == 1
+    assert files(tmp_path / "o") == {f"{n}.{s}" for n in "az" for s in ("glb", "likeness", "json")}
+    assert "dog.jpg: No face was found in dog.jpg." in err and "gone.jpg: No face" in err and "2 of 4 failed." in err
+    assert "Traceback" not in err and "dog" not in out
+
+
+def test_a_bug_with_one_photo_does_not_take_the_others_down(run: Run, tmp_path: Path):
+    for name in ("bug.jpg", "z.jpg"):
+        (tmp_path / name).touch()
+    code, _, err = run("reconstruct", "bug.jpg", "z.jpg", "--out", "o")
+    assert code == 1 and "z.glb" in files(tmp_path / "o")
+    assert "ZeroDivisionError" in err and "a bug in Likeness" in err
+
+
+def test_json_is_one_document_and_nothing_else(run: Run, tmp_path: Path):
+    for name in ("a.jpg", "dog.jpg"):
+        (tmp_path / name).touch()
+    code, out, _ = run("reconstruct", "a.jpg", "dog.jpg", "--out", "o", "--json")
+    document = json.loads(out)
+    assert code == 1
+    assert [head["source"] for head in document["heads"]] == ["a.jpg"]
+    assert [Path(f).name for f in document["heads"][0]["files"]] == ["a.glb", "a.likeness", "a.json"]
+    assert document["failures"] == [
+        {"source": "dog.jpg", "error": "No face was found in dog.jpg. Use a photo in which a face is visible."}
+    ]
+
+
+def test_folders_are_searched_and_named_files_are_tried(run: Run, tmp_path: Path):
+    album = tmp_path / "album"
+    album.mkdir()
+    for name in ("b.PNG", "a.jpeg", ".hidden.jpg", "notes.txt"):
+        (album / name).touch()
+    (tmp_path / "odd.bin").touch()
+    assert [p.name for p in expand_photos([str(album), str(album / "a.jpeg"), str(tmp_path / "odd.bin")])] == [
+        "a.jpeg",
+        "b.PNG",
+        "odd.bin",
+    ]
+    code, _, _ = run("reconstruct", album, "odd.bin", "--out", "o")
+    assert code == 0 and {p.stem for p in (tmp_path / "o").iterdir()} == {"a", "b", "odd"}
+
+
+def test_folder_without_photos_is_a_sentence(run: Run, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    code, out, err = run("reconstruct", "empty", "--out", "o")
+    assert code == 1 and "The folder empty holds no photos." in err and not out
+    code, out, _ = run("reconstruct", "empty", "--out", "o", "--json")
+    assert code == 1 and "holds no photos" in json.loads(out)["error"]
+
+
+def test_photos_of_one_name_do_not_overwrite_each_other(run: Run, tmp_path: Path):
+    for name in ("x/me.jpg", "y/me.jpg", "y/Me.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    code, _, _ = run("reconstruct", "x/me.jpg", "y", "--out", "o")
+    assert code == 0 and len(files(tmp_path / "o")) == 9
+    assert len({name.casefold() for name in files(tmp_path / "o")}) == 9
+
+
+def test_generate_counts_seeds_up_and_repeats_itself(run: Run, tmp_path: Path):
+    assert run("generate", "--count", "2", "--seed", "5", "--attribute", "age=-0.5", "--out", "o")[0] == 0
+    names = {f"random-{seed}.{suffix}" for seed in (5, 6) for suffix in ("glb", "likeness", "json")}
+    assert files(tmp_path / "o") == names
+    summary = json.loads((tmp_path / "o/random-6.json").read_text())
+    assert (summary["made_from"], summary["seed"], summary["attributes"]) == ("generated", 6, {"age": -0.5})
+    assert run("generate", "--seed", "6", "--attribute", "age=-0.5", "--out", "p")[0] == 0
+    for name in files(tmp_path / "p"):
+        assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "p" / name).read_bytes()
+
+
+def test_output_that_cannot_be_written_is_a_sentence(run: Run, tmp_path: Path, saved: Path):
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "file").touch()
+    for arguments in (
+        ("reconstruct", "a.jpg", "--out", "file/o"),
+        ("generate", "--out", "file"),
+        ("render", saved, "--out", "file"),
+        ("export", saved, "--out", "file/a.glb"),
+    ):
+        code, out, err = run(*arguments)
+        assert code == 1 and "could not be made" in err and "Traceback" not in err and not out, arguments
+
+
+# -- render, export, info -----------------------------------------------------------------------
+
+
+def test_render_names_its_pictures_and_turns_the_right_way(run: Run, tmp_path: Path, saved: Path):
+    pytest.importorskip("core.render")
+    code, out, _ = run("render", saved, "--yaw", "-30", "0", "30", "--size", "96", "--style", "clay", "--out", "o")
+    assert code == 0 and files(tmp_path / "o") == {"ada__-30.png", "ada__0.png", "ada__30.png"}
+    assert [Path(line).name for line in out.split()] == ["ada__-30.png", "ada__0.png", "ada__30.png"]
+    for name in files(tmp_path / "o"):
+        with Image.open(tmp_path / "o" / name) as picture:
+            assert picture.size == (96, 96) and picture.mode == "RGB"
+            pixels = np.asarray(picture).astype(int)
+        # A plain background all around, and a head that fills most of the picture without touching its edge.
+        frame = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+        assert (frame == frame[0]).all()
+        covered = (np.abs(pixels - frame[0]).max(-1) > 8).any(0)
+        assert 0.7 * 96 < covered.sum() < 96
+
+
+@pytest.mark.parametrize("style", ["textured", "albedo", "clay"])
+def test_render_styles_and_options(run: Run, tmp_path: Path, saved: Path, style: str):
+    pytest.importorskip("core.render")
+    options = ("--pitch", "-10", "--size", "48", "--style", style, "--expression", "neutral", "--json")
+    code, out, _ = run("render", saved, "--out", "o", "--yaw", "12.5", *options)
+    assert code == 0 and json.loads(out) == {"files": [str(Path("o/ada__12.5.png"))]}
+
+
+@pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl", "zip"])
+def test_export_takes_the_format_from_the_name(run: Run, tmp_path: Path, saved: Path, suffix: str):
+    pytest.importorskip("core.export")
+    target = tmp_path / "new" / f"ada.{suffix}"
+    code, out, _ = run("export", saved, "--out", target, "--json")
+    assert code == 0 and json.loads(out) == {"file": str(target), "bytes": target.stat().st_size}
+    start = {"glb": b"glTF", "ply": b"ply", "zip": b"PK"}.get(suffix, b"")
+    assert target.read_bytes().startswith(start) and target.stat().st_size > 500
+    if suffix == "zip":
+        assert {Path(name).suffix for name in zipfile.ZipFile(target).namelist()} >= {".obj", ".mtl"}
+
+
+def test_info_says_what_is_inside(run: Run, saved: Path):
+    code, out, _ = run("info", saved)
+    assert code == 0
+    for part in ("Ada Löwe", "tiny", "photo", "age 0.5", "landmarks_px 1.5", "32x32", "0.80", "Look straight"):
+        assert part in out, part
+    code, out, _ = run("info", saved, "--json")
+    document = json.loads(out)
+    assert code == 0 and document["head_model"] == "tiny" and document["maps"]["skin_albedo"] == "32x32"
+    assert 150 < document["size_mm"]["height"] < 300
+
+
+@pytest.mark.parametrize("command", ["info", "render", "export"])
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 not really", b"\x80\x04N."])
+def test_bad_saved_heads_are_sentences(run: Run, tmp_path: Path, command: str, content: bytes | None):
+    path = tmp_path / "bad.likeness"
+    if content is not None:
+        path.write_bytes(content)
+    out_option = {"info": (), "render": ("--out", "o"), "export": ("--out", "o.glb")}[command]
+    code, out, err = run(command, path, *out_option)
+    assert code == 1 and not out and "bad.likeness" in err and "Traceback" not in err
+    code, out, _ = run(command, path, *out_option, "--json")
+    assert code == 1 and "bad.likeness" in json.loads(out)["error"]
+
+
+def test_head_of_another_model_is_a_sentence(run: Run, tmp_path: Path):
+    save_avatar(replace(make_avatar(tiny_head()), head_model="flame"), tmp_path / "flame.likeness")
+    code, _, err = run("info", "flame.likeness")
+    assert code == 1 and "'flame'" in err and "'tiny'" in err and "Traceback" not in err
