@@ -77,9 +77,9 @@ class Landmarks:
     """Where the face mesh sees its points.
 
     points_px: ``[478, 2]`` float32, photo pixels (x right, y down from the top-left corner of the photo; they may lie
-    outside it). depth_px: ``[478]`` float32, distance along the viewing direction in photo pixels relative to the head's
-    centre, smaller is nearer; a guess of the network under weak perspective, good for pose, not for shape. presence:
-    the face mesh's verdict, 0..1. spread_px: root mean square over points of their standard deviation between the runs
+    outside it). depth_px: ``[478]`` float32, distance along the viewing direction in photo pixels relative to the
+    head's centre, smaller is nearer; a guess of the network under weak perspective, good for pose, not for shape.
+    presence: the face mesh's verdict, 0..1. spread_px: root mean square over points of their standard deviation between the runs
     that were averaged, in photo pixels; about 0.5 % of the face on a clear one, several times that on one that is hard
     to see. crop_px: corners of the square that the network saw, ``[4, 2]`` in photo pixels, in the order top-left,
     top-right, bottom-right, bottom-left of the levelled crop.
@@ -96,8 +96,8 @@ class Landmarks:
 
 _DETECTOR_GRAPH = """
 input_stream: "image" output_stream: "detections"
-node {{ calculator: "{calculator}" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections"
-  node_options {{ [type.googleapis.com/mediapipe.FaceDetectionOptions] {{ min_score_thresh: {score} }} }} }}
+node {{ calculator: "FaceDetection{}Cpu" input_stream: "IMAGE:image" output_stream: "DETECTIONS:detections"
+  node_options {{ [type.googleapis.com/mediapipe.FaceDetectionOptions] {{ min_score_thresh: {} }} }} }}
 """
 
 _MESH_GRAPH = """
@@ -115,7 +115,8 @@ node { calculator: "SplitTensorVectorCalculator" input_stream: "output" output_s
   options { [mediapipe.SplitVectorCalculatorOptions.ext] { ranges { begin: 0 end: 6 } ranges { begin: 6 end: 7 } } } }
 node { calculator: "TensorsToFloatsCalculator" input_stream: "TENSORS:flag" output_stream: "FLOAT:presence"
   options { [mediapipe.TensorsToFloatsCalculatorOptions.ext] { activation: SIGMOID } } }
-node { calculator: "TensorsToFaceLandmarksWithAttention" input_stream: "TENSORS:mesh" output_stream: "LANDMARKS:landmarks" }
+node { calculator: "TensorsToFaceLandmarksWithAttention" input_stream: "TENSORS:mesh"
+  output_stream: "LANDMARKS:landmarks" }
 """
 
 _MASK_GRAPH = """
@@ -179,10 +180,9 @@ class _Networks:
         }
 
         def start(text: str) -> Any:
-            graph = calculator_graph.CalculatorGraph(
-                graph_config=text_format.Parse(text, calculator_pb2.CalculatorGraphConfig())
-            )
-            for stream in text_format.Parse(text, calculator_pb2.CalculatorGraphConfig()).output_stream:
+            config: Any = text_format.Parse(text, calculator_pb2.CalculatorGraphConfig())  # type: ignore[attr-defined]
+            graph = calculator_graph.CalculatorGraph(graph_config=config)
+            for stream in config.output_stream:
                 graph.observe_output_stream(
                     stream, lambda name, packet: self._results.__setitem__(name, getters[name](packet)), False
                 )
@@ -190,8 +190,8 @@ class _Networks:
             return graph
 
         self._graphs = {
-            "short-range": start(_DETECTOR_GRAPH.format(calculator="FaceDetectionShortRangeCpu", score=_MIN_DETECTOR_SCORE)),
-            "full-range": start(_DETECTOR_GRAPH.format(calculator="FaceDetectionFullRangeCpu", score=_MIN_DETECTOR_SCORE)),
+            "short-range": start(_DETECTOR_GRAPH.format("ShortRange", _MIN_DETECTOR_SCORE)),
+            "full-range": start(_DETECTOR_GRAPH.format("FullRange", _MIN_DETECTOR_SCORE)),
             "mesh": start(_MESH_GRAPH),
             "mask": start(_MASK_GRAPH),
         }
@@ -219,8 +219,9 @@ def _load_networks() -> _Networks:
             return _Networks()
     except ImportError as error:
         raise LikenessError(
-            f"Faces cannot be found because mediapipe does not load ({error}). It was expected in version 0.10.21, the last "
-            "that carries its models, on Python 3.9 to 3.12 with numpy below 2; install it with: pip install mediapipe==0.10.21"
+            f"Faces cannot be found because mediapipe does not load ({error}). Version 0.10.21 was expected, the last "
+            "that carries its models, on Python 3.9 to 3.12 with numpy below 2. "
+            "Install it with: pip install mediapipe==0.10.21"
         ) from error
 
 
@@ -250,8 +251,8 @@ class _View:
 
 
 def _view(pixels: np.ndarray, to_photo: np.ndarray, width: int, height: int, *, constant: bool = False) -> _View:
-    """Resample a photo, anti-aliased: area average to about twice the view's resolution, bilinear warp to exactly twice,
-    2x2 average. Beyond the border: its nearest pixel, or black (what the detectors were trained with) if `constant`."""
+    """Resample a photo, anti-aliased: area average to about twice the view's resolution, bilinear warp to exactly
+    twice, 2x2 average. Beyond the border: its nearest pixel, or black (as the detectors were trained) if `constant`."""
     import cv2
 
     scale = math.sqrt(abs(np.linalg.det(to_photo[:, :2])))  # photo pixels per view pixel
@@ -363,8 +364,8 @@ def pick_face(faces: tuple[Face, ...], point_px: tuple[float, float] | None = No
     """
     if not faces:
         raise PhotoError(
-            "No face was found in the photo. One face should be seen from the front, in good light, and at least 64 pixels "
-            "wide; take or choose another photo, or cut this one closer to the face."
+            "No face was found in the photo. One face should be seen from the front, in good light, and at least 64 "
+            "pixels wide; take or choose another photo, or cut this one closer to the face."
         )
     if point_px is None:
         return max(faces, key=lambda f: f.size_px)

@@ -124,15 +124,21 @@ def _read_bytes(source: str | Path | bytes | IO[bytes], label: str) -> bytes:
             if stat.S_ISDIR(mode):
                 raise PhotoError(f"{label} is a folder. A photo file was expected; name one of the files in it.")
             if not stat.S_ISREG(mode):
-                raise PhotoError(f"{label} is not an ordinary file. A photo file was expected; save the photo to disk first.")
+                raise PhotoError(
+                    f"{label} is not an ordinary file. A photo file was expected; save the photo to disk first."
+                )
             with open(source, "rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError as error:
             raise PhotoError(f"There is no file {source}. Check its name and folder.") from error
         except PermissionError as error:
-            raise PhotoError(f"{label} may not be read (permission denied). Allow reading it, or copy it elsewhere.") from error
+            raise PhotoError(
+                f"{label} may not be read (permission denied). Allow reading it, or copy it elsewhere."
+            ) from error
         except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
-            raise PhotoError(f"{label} could not be read ({error}). Check the name, or copy the photo elsewhere.") from error
+            raise PhotoError(
+                f"{label} could not be read ({error}). Check the name, or copy the photo elsewhere."
+            ) from error
     elif hasattr(source, "read"):
         try:
             data = source.read(limit + 1)
@@ -142,7 +148,8 @@ def _read_bytes(source: str | Path | bytes | IO[bytes], label: str) -> bytes:
             raise PhotoError(f"{label} was opened as text. A photo must be opened in binary mode.")
     else:
         raise PhotoError(
-            f"A photo was expected as a file name, bytes, an open file, a Pillow image or an array, not as {type(source).__name__}."
+            "A photo was expected as a file name, bytes, an open file, a Pillow image or an array, "
+            f"not as {type(source).__name__}."
         )
     if not data:
         raise PhotoError(f"{label} is empty (0 bytes). The upload or copy probably failed; try it again.")
@@ -179,7 +186,16 @@ def _foreign_kind(data: bytes) -> str | None:
 
 
 def _is_heif(data: bytes) -> bool:
-    return data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"mif1", b"msf1")
+    return data[4:8] == b"ftyp" and data[8:12] in (
+        b"heic",
+        b"heix",
+        b"hevc",
+        b"heim",
+        b"heis",
+        b"hevm",
+        b"mif1",
+        b"msf1",
+    )
 
 
 def _open_image(data: bytes, label: str) -> Image.Image:
@@ -205,7 +221,9 @@ def _open_image(data: bytes, label: str) -> Image.Image:
             return Image.open(io.BytesIO(data), formats=[f for f in FORMATS if f in Image.OPEN])
         except Exception as error:  # A plugin that meets hostile bytes raises anything at all.
             if isinstance(error, Image.UnidentifiedImageError | SyntaxError):
-                sentence = f"{label} is not a photo that can be read here. Use a JPEG, PNG, WebP or HEIC photo of a face."
+                sentence = (
+                    f"{label} is not a photo that can be read here. Use a JPEG, PNG, WebP or HEIC photo of a face."
+                )
             else:
                 sentence = f"{label} is damaged and could not be opened ({error}). Save or copy the photo again."
             raise PhotoError(sentence) from error
@@ -227,8 +245,8 @@ def _check_size(image: Image.Image, label: str) -> None:
     limit = MAX_BASELINE_JPEG_MEGAPIXELS if baseline else MAX_DECODED_MEGAPIXELS
     if width * height > limit * 1_000_000:
         raise PhotoError(
-            f"{label} is {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), and at most {limit} megapixels "
-            f"are read. Reduce it to {MAX_SIDE_PX} pixels on its longest side; nothing is lost by that."
+            f"{label} is {width} x {height} pixels ({width * height / 1e6:.0f} megapixels), and at most {limit} "
+            f"megapixels are read. Reduce it to {MAX_SIDE_PX} pixels on its longest side; nothing is lost by that."
         )
 
 
@@ -247,8 +265,8 @@ def _from_image(image: Image.Image, label: str, notes: list[str]) -> Photo:
     full_width, full_height = image.size
     if min(full_width, full_height) < MIN_SIDE_PX:
         raise PhotoError(
-            f"{label} is {full_width} x {full_height} pixels. At least {MIN_SIDE_PX} pixels on each side are needed to find a "
-            "face, and 300 across the face make a good head. Use a larger photo."
+            f"{label} is {full_width} x {full_height} pixels. At least {MIN_SIDE_PX} pixels on each side are needed to "
+            "find a face, and 300 across the face make a good head. Use a larger photo."
         )
     frames = _guard(lambda: getattr(image, "n_frames", 1), 1)
     if frames > 1 and image.format not in ("MPO", "HEIF", "AVIF", "ICO", "TIFF"):
@@ -270,7 +288,9 @@ def _from_image(image: Image.Image, label: str, notes: list[str]) -> Photo:
     except Image.DecompressionBombError as error:
         raise PhotoError(f"{label} unpacks to far more pixels than it says. Save the photo again as JPEG.") from error
     except MemoryError as error:
-        raise PhotoError(f"{label} needs more memory than there is. Reduce it to {MAX_SIDE_PX} pixels and try again.") from error
+        raise PhotoError(
+            f"{label} needs more memory than there is. Reduce it to {MAX_SIDE_PX} pixels and try again."
+        ) from error
     except Exception as error:  # A decoder that meets a truncated or hostile file raises anything at all.
         raise PhotoError(
             f"{label} is cut short or damaged and could not be read to its end ({error}). Save or copy the photo again."
@@ -301,7 +321,7 @@ def _reduced(image: Image.Image) -> Image.Image:
         return image
     if image.mode in ("P", "PA", "1") or image.mode.startswith("I"):
         image = _plain_mode(image)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     profile = image.info.get("icc_profile")
     image = image.resize(size, Image.Resampling.BOX if scale < 0.5 else Image.Resampling.LANCZOS)
     if profile is not None:
@@ -393,7 +413,8 @@ def _image_from_array(array: np.ndarray, label: str) -> Image.Image:
     shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not shape_ok or array.size == 0:
         raise PhotoError(
-            f"{label} is an array of shape {tuple(array.shape)}. A picture was expected: height x width, with 1, 3 or 4 channels."
+            f"{label} is an array of shape {tuple(array.shape)}. A picture was expected: height x width, "
+            "with 1, 3 or 4 channels."
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * 255
