@@ -15,11 +15,11 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.protocol import LoadHead, Message, ShowProgress
+from app.protocol import DropFirst, LoadHead, Message, ShowProgress
 from app.sessions import Sessions
 from core.errors import LikenessError
 
@@ -162,13 +162,16 @@ def quality_lines(avatar: Avatar) -> tuple[Line, ...]:
 class Handlers:
     """The page's actions. One object serves all visitors; what belongs to one of them is in `Sessions`.
 
-    maker is called at the first use, not here: the core is heavy. address turns a visitor's file into
-    the address that the page fetches it from.
+    maker is called at the first use, not here: the core is heavy. uploads is the folder that photos
+    arrive in. address turns a visitor's file into the address that the page fetches it from.
     """
 
-    def __init__(self, maker: Callable[[], HeadMaker], sessions: Sessions, address: Callable[[Path], str]) -> None:
+    def __init__(
+        self, maker: Callable[[], HeadMaker], sessions: Sessions, uploads: Path, address: Callable[[Path], str]
+    ) -> None:
         self._maker = maker
         self._sessions = sessions
+        self._uploads = uploads.resolve()
         self._address = address
         self._welcome_lock = threading.Lock()
         self._welcome: bytes | None = None
@@ -177,20 +180,28 @@ class Handlers:
         """A photo was chosen (None: it was cleared, nothing happens). The upload is deleted when this ends."""
         if upload is None:
             return
+        # The path is the browser's claim, and it is about to be read and deleted. Gradio lets static files through.
+        upload = upload.resolve()
+        if not upload.is_relative_to(self._uploads) or upload.is_relative_to(self._sessions.root):
+            yield _problem("The photo did not come by upload. Choose a photo with the upload field.")
+            return
+        first: Path | None = None
         try:
             photo = upload.read_bytes()
             yield _busy("Reading the photo", 0.02)
             for event in reconstruct_stages(self._maker, photo):
                 if isinstance(event, Finished):
                     yield self._show(event.glb, event.name or upload.stem, session, event.lines)
-                else:
-                    yield self._stage(event, session)
+                    return
+                if event.glb is not None:
+                    first = self._sessions.write(session, event.glb, ".glb")
+                yield self._stage(event, first)
         except FileNotFoundError:
             yield _problem("The photo did not arrive whole. Choose it again.")
         except LikenessError as error:
-            yield _problem(str(error))
+            yield _problem(str(error), first)
         except Exception:
-            yield self._bug("reconstructing the photo")
+            yield self._bug("reconstructing the photo", first)
         finally:
             upload.unlink(missing_ok=True)
 
@@ -238,23 +249,24 @@ class Handlers:
         except Exception:
             logger.exception("The core could not be warmed up.")
 
-    def _stage(self, event: Early, session: str) -> PageUpdate:
+    def _stage(self, event: Early, first: Path | None) -> PageUpdate:
         text = STAGE_TEXT.get(event.stage, event.stage.replace("_", " ").capitalize())
-        messages: tuple[Message, ...] = (ShowProgress(f"{text} …", event.fraction),)
-        if event.glb is not None:
-            url = self._address(self._sessions.write(session, event.glb, ".glb"))
-            messages = (LoadHead(url, "first.glb", final=False), *messages)
-        return PageUpdate((Line("busy", f"{text} …"),), messages, can_save=False if event.glb is not None else None)
+        update = _busy(text, event.fraction)
+        if event.glb is None or first is None:
+            return update
+        load = LoadHead(self._address(first), "first.glb", final=False)
+        return replace(update, messages=(load, *update.messages), can_save=False)
 
     def _show(self, glb: bytes, name: str, session: str, lines: tuple[Line, ...]) -> PageUpdate:
         url = self._address(self._sessions.write(session, glb, ".glb"))
         return PageUpdate(lines, (LoadHead(url, f"{_file_stem(name)}.glb", final=True), ShowProgress(None, 1.0)), True)
 
-    def _bug(self, doing: str) -> PageUpdate:
+    def _bug(self, doing: str, first: Path | None = None) -> PageUpdate:
         logger.exception("A bug while %s.", doing)
         return _problem(
             f"Something went wrong in the program while {doing}; the head on show has not changed. "
-            "Try again; if it happens again, please report it with the server's log."
+            "Try again; if it happens again, please report it with the server's log.",
+            first,
         )
 
 
@@ -262,8 +274,14 @@ def _busy(text: str, fraction: float) -> PageUpdate:
     return PageUpdate((Line("busy", f"{text} …"),), (ShowProgress(f"{text} …", fraction),))
 
 
-def _problem(sentence: str) -> PageUpdate:
-    return PageUpdate((Line("problem", sentence),), (ShowProgress(None, 0.0),), alert=sentence)
+def _problem(sentence: str, first: Path | None = None) -> PageUpdate:
+    """A sentence instead of a head. first: a first head that is on show and will not be finished; it goes."""
+    update = PageUpdate((Line("problem", sentence),), (ShowProgress(None, 0.0),), alert=sentence)
+    if first is None:
+        return update
+    first.unlink(missing_ok=True)
+    # There was a final head before it, the welcome one at least, and it can be saved again.
+    return replace(update, messages=(DropFirst(), *update.messages), can_save=True)
 
 
 def _file_stem(name: str) -> str:

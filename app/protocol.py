@@ -11,7 +11,7 @@ after the iframe reloads, changes nothing. Angles in a message are degrees, as i
 user-facing place; positive yaw turns towards the head's left (+X), positive pitch tips the head
 down and raises the camera or light, positive roll tips the head towards its right shoulder.
 
-Python starts only `LoadHead` and `ShowProgress`; the others start in the browser, because a slider
+Python starts only `LoadHead`, `DropFirst` and `ShowProgress`; the others start in the browser, because a slider
 must act within a frame.
 """
 
@@ -57,6 +57,14 @@ class LoadHead(Message):
 
 
 @dataclass(frozen=True)
+class DropFirst(Message):
+    """The first head on show will not be finished: the final head that was there before it returns. Without a first
+    head on show, or without one before it, nothing happens."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+
+
+@dataclass(frozen=True)
 class ShowProgress(Message):
     """A line of text and a bar over the viewer. text: None removes both. fraction: 0..1."""
 
@@ -87,8 +95,8 @@ class SetPose(Message):
 
 @dataclass(frozen=True)
 class SetGaze(Message):
-    """Where both eyes look relative to the head, degrees: the eye bones turn and the lids follow by
-    their ARKit eyeLook shapes."""
+    """Where both eyes look relative to the head, degrees: by the ARKit eyeLook shapes, which move the lids too, or
+    by the eye bones of a head without those shapes."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     yaw_deg: float
@@ -160,6 +168,7 @@ class Failed(Message):
 
 MESSAGES: tuple[type[Message], ...] = (
     LoadHead,
+    DropFirst,
     ShowProgress,
     SetExpression,
     SetPose,

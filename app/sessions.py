@@ -26,10 +26,10 @@ class Sessions:
 
     def __init__(self, root: Path) -> None:
         """Make the root. Folders of earlier processes in it, which lost their key, are removed."""
-        self.root = root
+        self.root = root.resolve()
         self._key = secrets.token_bytes(32)
-        shutil.rmtree(root, ignore_errors=True)
-        root.mkdir(parents=True, mode=0o700)
+        shutil.rmtree(self.root, ignore_errors=True)
+        self.root.mkdir(parents=True, mode=0o700)
 
     def folder(self, session: str) -> Path:
         """The folder of a session (not necessarily existing)."""

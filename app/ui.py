@@ -25,6 +25,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 import spaces
+from gradio import themes
+from gradio.utils import get_upload_folder
 
 from app import handlers
 from app.handlers import Handlers, PageUpdate
@@ -75,7 +77,7 @@ SLIDERS: dict[str, tuple[SliderSpec, ...]] = {
         SliderSpec("jaw_open", "Open", 0, 1, SliderEffect({"jawOpen": 1})),
         SliderSpec(
             "smile",
-            "Frown – smile",
+            "Frown / smile",
             -1,
             1,
             # A smile that stays in the mouth looks false: the cheeks rise with it (Duchenne).
@@ -83,22 +85,22 @@ SLIDERS: dict[str, tuple[SliderSpec, ...]] = {
         ),
         SliderSpec("pucker", "Pucker", 0, 1, SliderEffect({"mouthPucker": 1})),
         SliderSpec("funnel", "Round", 0, 1, SliderEffect({"mouthFunnel": 1})),
-        SliderSpec("jaw_side", "Jaw right – left", -1, 1, SliderEffect({"jawLeft": 1}, {"jawRight": 1})),
+        SliderSpec("jaw_side", "Jaw right / left", -1, 1, SliderEffect({"jawLeft": 1}, {"jawRight": 1})),
         SliderSpec("cheek_puff", "Puff cheeks", 0, 1, SliderEffect({"cheekPuff": 1})),
     ),
     "Eyes and brows": (
-        SliderSpec("blink", "Widen – blink", -1, 1, SliderEffect(_both("eyeBlink"), _both("eyeWide"))),
+        SliderSpec("blink", "Widen / blink", -1, 1, SliderEffect(_both("eyeBlink"), _both("eyeWide"))),
         SliderSpec("squint", "Squint", 0, 1, SliderEffect(_both("eyeSquint"))),
         SliderSpec(
             "brows",
-            "Brows down – up",
+            "Brows down / up",
             -1,
             1,
             SliderEffect({"browInnerUp": 1} | _both("browOuterUp"), _both("browDown")),
         ),
         SliderSpec("sneer", "Wrinkle nose", 0, 1, SliderEffect(_both("noseSneer"))),
-        _angle("gaze_yaw", "Look sideways", 30, "gaze_yaw"),
-        _angle("gaze_pitch", "Look up – down", 20, "gaze_pitch"),
+        _angle("gaze_yaw", "Look sideways", 25, "gaze_yaw"),
+        _angle("gaze_pitch", "Look up / down", 25, "gaze_pitch"),
     ),
     "Head and light": (
         _angle("turn", "Turn", 45, "pose_yaw"),
@@ -109,19 +111,24 @@ SLIDERS: dict[str, tuple[SliderSpec, ...]] = {
 }
 
 
-class PhotoInput(gr.Image):
-    """An image input that hands over the file as it was uploaded.
+def photo_input() -> gr.Image:
+    """An image input that hands over the path of the file as it was uploaded.
 
     Gradio's own would decode it first, answer a broken one with a traceback, and lose the camera's
-    EXIF record (orientation, focal length) on the way.
+    EXIF record (orientation, focal length) on the way. Replaced on the instance, because Gradio
+    writes a stub file beside any module that subclasses a component.
     """
-
-    # How Gradio marks a subclass that is drawn by its parent's front end.
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        """The path of the uploaded file."""
-        return None if payload is None else payload.path
+    photo = gr.Image(
+        label="Photo",
+        sources=["upload", "webcam", "clipboard"],
+        type="filepath",
+        height=210,
+        buttons=[],
+        elem_id="likeness-photo",
+        placeholder="Drop a photo of one face here\n\nor click to choose one",
+    )
+    photo.preprocess = lambda payload: None if payload is None else payload.path
+    return photo
 
 
 def file_address(path: Path) -> str:
@@ -172,21 +179,12 @@ def build(actions: Handlers) -> gr.Blocks:
 
     with gr.Blocks(title="Likeness", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
         gr.HTML(
-            "<header><h1>Likeness</h1><p>One photo in, a 3D head out: rigged, textured, yours to download.</p></header>",
+            "<header><h1>Likeness</h1><p>A photo in, a 3D head out: rigged, textured, yours to keep.</p></header>",
             elem_id="likeness-title",
         )
         with gr.Row(elem_id="likeness-columns", equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_id="likeness-controls"):
-                photo = PhotoInput(
-                    label="Photo",
-                    sources=["upload", "webcam", "clipboard"],
-                    type="filepath",
-                    image_mode=None,
-                    height=210,
-                    buttons=[],
-                    elem_id="likeness-photo",
-                    placeholder="Drop a photo of one face here\n\nor click to choose one",
-                )
+                photo = photo_input()
                 with gr.Row(elem_classes="buttons"):
                     random_button = gr.Button("Random head", elem_id="likeness-random", min_width=120)
                     save_button = gr.Button(
@@ -258,13 +256,13 @@ def _slider(spec: SliderSpec) -> gr.Slider:
     return slider
 
 
-def theme() -> gr.themes.Base:
+def theme() -> themes.Base:
     """Quiet, warm and dark or light as the visitor's system is. Fonts are the system's: none is fetched."""
     fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
-    return gr.themes.Base(
-        primary_hue=gr.themes.colors.orange,
-        neutral_hue=gr.themes.colors.stone,
-        radius_size=gr.themes.sizes.radius_lg,
+    return themes.Base(
+        primary_hue=themes.colors.orange,
+        neutral_hue=themes.colors.stone,
+        radius_size=themes.sizes.radius_lg,
         font=fonts,
         font_mono=["ui-monospace", "monospace"],
     )
@@ -283,10 +281,10 @@ def serve(host: str | None = None, port: int | None = None) -> None:
             "Run `npm ci` and then `npm run vendor` in the project's folder, or start with `make run`."
         )
     # Inside Gradio's upload folder, which is what it may serve from.
-    uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
+    uploads = Path(get_upload_folder())
     uploads.mkdir(parents=True, exist_ok=True)
     sessions = Sessions(Path(tempfile.mkdtemp(prefix="likeness-", dir=uploads)))
-    actions = Handlers(handlers.core_head_maker, sessions, file_address)
+    actions = Handlers(handlers.core_head_maker, sessions, uploads, file_address)
     demo = build(actions).queue(max_size=QUEUE_SIZE)
     try:
         _, url, _ = demo.launch(

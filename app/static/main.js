@@ -35,6 +35,7 @@ function start() {
         tellPage({ type: "failed", text: error.message });
       }
     },
+    drop_first: () => viewer.dropFirst(),
     show_progress: ({ text, fraction }) => {
       progress.hidden = text === null;
       progress.querySelector("span").textContent = text ?? "";

@@ -11,6 +11,7 @@ const state = new Map();
 const sliders = new Map();
 let own = true;
 let lastSent = null;
+let lastFinal = null;
 let frame = null;
 let viewerReady = false;
 
@@ -18,7 +19,10 @@ const viewerFrame = () => document.getElementById("likeness-viewer");
 
 function send(message) {
   checkMessage(message, "viewer");
-  if (message.type !== "save_head") state.set(message.type, message);
+  if (message.type === "load_head" && message.final) lastFinal = message;
+  if (message.type === "drop_first") {
+    if (lastFinal) state.set("load_head", lastFinal);
+  } else if (message.type !== "save_head") state.set(message.type, message);
   if (viewerReady) viewerFrame().contentWindow.postMessage(message, window.location.origin);
 }
 

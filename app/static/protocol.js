@@ -5,6 +5,7 @@ export const PROTOCOL_VERSION = 1;
 
 export const MESSAGES = {
   load_head: { to: "viewer", fields: { url: "string", file_name: "string", final: "boolean" } },
+  drop_first: { to: "viewer", fields: {} },
   show_progress: { to: "viewer", fields: { text: "string?", fraction: "number" } },
   set_expression: { to: "viewer", fields: { weights: "numbers", own: "boolean" } },
   set_pose: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number", roll_deg: "number" } },

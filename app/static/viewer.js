@@ -18,8 +18,8 @@ const PITCH_RANGE_DEG = [-50, 60];
 const ROOM_INTENSITY = 0.45;
 // Share of the head's turn that the neck takes, as in people.
 const NECK_SHARE = 0.4;
-// Rotation of the eyeballs at which an ARKit eyeLook shape (the lids' part of a gaze) is fully on.
-const FULL_LOOK_DEG = 30;
+// About how far an ARKit eyeLook shape turns the eyeball at weight 1.
+const FULL_LOOK_DEG = 25;
 
 const degToRad = THREE.MathUtils.degToRad;
 
@@ -39,6 +39,8 @@ export class Viewer {
 
   // The head on show: { root, bytes, fileName, final, meshes, materials, bones, restRotations, ownWeights, size, centre }.
   #head = null;
+  // The final head that a first one has taken the place of.
+  #before = null;
   #loads = 0;
   #expression = { weights: {}, own: true };
   #pose = { yaw_deg: 0, pitch_deg: 0, roll_deg: 0 };
@@ -116,19 +118,31 @@ export class Viewer {
       disposeTree(gltf.scene);
       return null;
     }
-    const first = this.#head === null;
-    const previous = this.#head;
-    this.#head = this.#adopt(gltf.scene, bytes, file_name, final);
-    if (previous) {
-      this.#scene.remove(previous.root);
-      restoreMaterials(previous);
-      disposeTree(previous.root);
+    const head = this.#adopt(gltf.scene, bytes, file_name, final);
+    if (final) {
+      // Only a final head can be returned to.
+      this.#release(this.#before);
+      this.#release(this.#head);
+      this.#before = null;
+    } else if (this.#head?.final) {
+      this.#before = this.#head;
+    } else {
+      this.#release(this.#head);
     }
-    this.#scene.add(this.#head.root);
-    this.#applyStyle();
-    this.#applyShape();
-    this.#frameHead(first);
+    this.#show(head);
     return this.#describe();
+  }
+
+  /** A first head will not be finished: return to the final one before it, if there is one. */
+  dropFirst() {
+    // A first head that is still on its way does not arrive.
+    ++this.#loads;
+    if (this.#before === null) return;
+    const first = this.#head;
+    const before = this.#before;
+    this.#before = null;
+    this.#show(before);
+    this.#release(first);
   }
 
   /** Morph weights by ARKit name; see SetExpression in app/protocol.py. */
@@ -143,7 +157,7 @@ export class Viewer {
     this.#applyShape();
   }
 
-  /** Turn both eyes, degrees; the lids follow. */
+  /** Turn both eyes, degrees, with the lids where the head has eyeLook shapes, else by the eye bones alone. */
   setGaze({ yaw_deg, pitch_deg }) {
     this.#gaze = { yaw_deg, pitch_deg };
     this.#applyShape();
@@ -199,10 +213,8 @@ export class Viewer {
     if (this.#frame !== null) cancelAnimationFrame(this.#frame);
     this.#resizeObserver.disconnect();
     this.#controls.dispose();
-    if (this.#head) {
-      restoreMaterials(this.#head);
-      disposeTree(this.#head.root);
-    }
+    this.#release(this.#before);
+    this.#release(this.#head);
     this.#clay.dispose();
     this.#wire.dispose();
     this.#environment.dispose();
@@ -284,6 +296,23 @@ export class Viewer {
     return head;
   }
 
+  #show(head) {
+    const opening = this.#head === null;
+    if (this.#head) this.#scene.remove(this.#head.root);
+    this.#head = head;
+    this.#scene.add(head.root);
+    this.#applyStyle();
+    this.#applyShape();
+    this.#frameHead(opening);
+  }
+
+  #release(head) {
+    if (!head) return;
+    this.#scene.remove(head.root);
+    restoreMaterials(head);
+    disposeTree(head.root);
+  }
+
   #describe() {
     const morphs = new Set();
     let triangles = 0;
@@ -294,11 +323,12 @@ export class Viewer {
     return { triangles, morphs: [...morphs], joints: [...this.#head.bones.keys()] };
   }
 
-  // Expression, gaze and pose together: the lids' part of a gaze is a morph like any other.
+  // Expression, gaze and pose together: where the head has eyeLook shapes, a gaze is morphs like any other.
   #applyShape() {
     if (!this.#head) return;
     const weights = { ...this.#expression.weights };
-    for (const [name, weight] of Object.entries(lidWeights(this.#gaze))) {
+    const looks = this.#head.meshes.some((mesh) => mesh.morphTargetDictionary?.eyeLookOutLeft !== undefined);
+    for (const [name, weight] of Object.entries(looks ? lookWeights(this.#gaze) : {})) {
       weights[name] = (weights[name] ?? 0) + weight;
     }
     for (const mesh of this.#head.meshes) {
@@ -311,7 +341,8 @@ export class Viewer {
     const { yaw_deg, pitch_deg, roll_deg } = this.#pose;
     this.#turn("neck", yaw_deg * NECK_SHARE, pitch_deg * NECK_SHARE, roll_deg * NECK_SHARE);
     this.#turn("head", yaw_deg * (1 - NECK_SHARE), pitch_deg * (1 - NECK_SHARE), roll_deg * (1 - NECK_SHARE));
-    for (const eye of ["left_eye", "right_eye"]) this.#turn(eye, this.#gaze.yaw_deg, this.#gaze.pitch_deg, 0);
+    const gaze = looks ? { yaw_deg: 0, pitch_deg: 0 } : this.#gaze;
+    for (const eye of ["leftEye", "rightEye"]) this.#turn(eye, gaze.yaw_deg, gaze.pitch_deg, 0);
     this.requestRender();
   }
 
@@ -336,8 +367,8 @@ export class Viewer {
   }
 
   // Keep the camera's direction and relative zoom when a head of another size arrives.
-  #frameHead(first) {
-    const zoom = first ? 1 : this.#framedDistance / this.#camera.position.distanceTo(this.#controls.target);
+  #frameHead(opening) {
+    const zoom = opening ? 1 : this.#framedDistance / this.#camera.position.distanceTo(this.#controls.target);
     const direction = this.#camera.position.clone().sub(this.#controls.target).normalize();
     this.#controls.target.copy(this.#head.centre);
     this.#lamps.position.copy(this.#head.centre);
@@ -406,8 +437,8 @@ export class Viewer {
   }
 }
 
-// ARKit's eyeLook shapes for a gaze: the lids and the skin around the eyes.
-function lidWeights({ yaw_deg, pitch_deg }) {
+// ARKit's eyeLook shapes for a gaze: eyeballs, lids and the skin around them.
+function lookWeights({ yaw_deg, pitch_deg }) {
   const left = Math.min(Math.max(yaw_deg, 0) / FULL_LOOK_DEG, 1);
   const right = Math.min(Math.max(-yaw_deg, 0) / FULL_LOOK_DEG, 1);
   const down = Math.min(Math.max(pitch_deg, 0) / FULL_LOOK_DEG, 1);
