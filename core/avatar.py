@@ -18,7 +18,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ MAX_TEXT = 2000
 MAX_ITEMS = 256
 
 
-def save_avatar(avatar: Avatar, target: str | Path | IO[bytes]) -> None:
+def save_avatar(avatar: Avatar, target: str | Path | io.BufferedIOBase) -> None:
     """Write a ``.likeness`` file to a path (whole or not at all) or to an open binary file.
 
     The same avatar gives the same bytes. Raises FileError where the path cannot be written, and
@@ -191,6 +191,8 @@ def _avatar_bytes(avatar: Avatar) -> bytes:
         "format_version": FORMAT_VERSION,
         "name": avatar.name,
         "head_model": avatar.head_model,
+        # So that a map that got lost is noticed although it is optional.
+        "maps": [name for name in MAPS if getattr(avatar.materials, name) is not None],
         "camera": None if camera is None else {"height": camera.height, "width": camera.width},
         "provenance": {**provenance, "attributes": {k: float(v) for k, v in avatar.provenance.attributes.items()}},
         "quality": {
@@ -268,12 +270,11 @@ def load_avatar(source: str | Path | bytes) -> Avatar:
             f"{label} was saved by a newer version of Likeness (file format {version:g}, this program reads up to "
             f"{FORMAT_VERSION}). Update Likeness to open it."
         )
+    listed, present = document.values.get("maps"), [name for name in MAPS if f"{name}.png" in entries]
+    if listed != present:
+        raise _damaged(label, f"it should hold the maps {listed!r:.200} but holds {', '.join(present)}")
     tensors = _read_tensors(label, entries[TENSORS_ENTRY])
-    images = {
-        name: _read_map(label, name, mode, entries[f"{name}.png"])
-        for name, (mode, _) in MAPS.items()
-        if f"{name}.png" in entries
-    }
+    images = {name: _read_map(label, name, MAPS[name][0], entries[f"{name}.png"]) for name in present}
     if "skin_photo" in images and images["skin_photo"].shape != images["skin_albedo"].shape:
         raise _damaged(label, "skin_photo.png and skin_albedo.png differ in size")
     missing = {"shape", "expression", "joint_rotations"} - tensors.keys()
@@ -465,7 +466,7 @@ class _Reader:
             raise self._wrong(key, f"one of {', '.join(choices)}")
         return value
 
-    def number(self, key: str, low: float, high: float) -> float | int:
+    def number(self, key: str, low: int | float, high: int | float) -> int | float:
         value = self.values.get(key)
         # bool is an int to Python, but true is no number in a file. 1e999 parses as infinity.
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
