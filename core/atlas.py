@@ -88,12 +88,15 @@ def _lookup(uv: Tensor, uv_faces: Tensor, face_part: Tensor, size: int) -> Atlas
     corners = uv[uv_faces[part_faces]].double().cpu().numpy() * [1, -1] + [0, 1]
     local = rasterise_triangles(corners * size, size)
     row, column = np.nonzero(local >= 0)
-    a, b, c = (corners[local[row, column], k] * size for k in range(3))
-    p = np.stack([column + 0.5, row + 0.5], 1)
-    weight = np.stack([_cross(b - p, c - p), _cross(c - p, a - p), _cross(a - p, b - p)], 1)
-    barycentric = np.zeros((size, size, 3), np.float32)
+    # Barycentrics are affine in the texel's place: one 3x3 matrix per triangle, [x, y, 1] -> weights.
+    homogeneous = np.concatenate([corners * size, np.ones((len(corners), 3, 1))], 2)
+    flat = np.abs(np.linalg.det(homogeneous)) < 1e-12
+    homogeneous[flat] = np.eye(3)
+    to_weight = np.linalg.inv(homogeneous)[local[row, column]]
+    weight = to_weight[:, 0] * (column + 0.5)[:, None] + to_weight[:, 1] * (row + 0.5)[:, None] + to_weight[:, 2]
     # A centre that only the rounding put inside may lie a hair outside: clamp, so that no value is extrapolated.
-    weight = np.maximum(weight / weight.sum(1, keepdims=True), 0)
+    weight = np.maximum(weight, 0)
+    barycentric = np.zeros((size, size, 3), np.float32)
     barycentric[row, column] = weight / weight.sum(1, keepdims=True)
     local = torch.from_numpy(local)
     face_index = torch.where(local >= 0, part_faces.cpu()[local.clamp_min(0)], -1)

