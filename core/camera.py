@@ -34,12 +34,12 @@ class Camera:
             principal_px=self.principal_px.to(device),
         )
 
-    def to_camera(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+    def to_camera(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 3"]:
         """Head-frame points in the camera frame; a single set (B = 1) is seen by every camera."""
         rotation, translation = self.T_camera_head[:, :3, :3], self.T_camera_head[:, :3, 3]
         return torch.einsum("bij,bnj->bni", rotation, points.expand(rotation.shape[0], -1, -1)) + translation[:, None]
 
-    def project(self, points: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N 3"]:
+    def project(self, points: Float[Tensor, "#B N 3"]) -> Float[Tensor, "B N 3"]:
         """Head-frame points to ``(x_px, y_px, depth_m)``. Points with depth <= 0 lie behind the camera; their
         pixel coordinates are computed with the depth clamped to 1e-6 m and mean nothing."""
         p = self.to_camera(points)
