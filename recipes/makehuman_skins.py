@@ -18,15 +18,13 @@ import torch
 from PIL import Image
 from scipy.spatial import cKDTree
 
-from core.atlas import AtlasLookup, atlas_lookup
+from core.atlas import AtlasLookup, atlas_lookup, rasterise_triangles
 from core.head import load_head
 from recipes.build_head import Base, load_base, makehuman_skin_uv
 
 log = logging.getLogger("makehuman_skins")
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "makehuman"
-BROW_REACH_M = 0.006  # eyebrow cards float up to this far above the skin
-CARD_STEP_M = 0.00008  # spacing of the samples of a card; a hair on a card is about 0.15 mm wide
 
 
 @dataclass(frozen=True)
@@ -71,10 +69,11 @@ def texel_values(lookup: AtlasLookup, corners: np.ndarray) -> np.ndarray:
     return np.einsum("nkc,nk->nc", corners[face], lookup.barycentric.numpy()[inside])
 
 
-def bake_skin(path: Path, size: int, brow: str | None = "eyebrow001", supersample: int = 2) -> torch.Tensor:
+def bake_skin(path: Path, size: int, brow: str | None = "eyebrow001", supersample: int = 1) -> torch.Tensor:
     """One MakeHuman skin in the project's atlas, with an eyebrow on it: uint8 ``[3, size, size]`` sRGB.
 
-    Each texel averages supersample^2 bilinear samples of the original; texels past the border of
+    Each texel averages supersample^2 bilinear samples of the original (at 1024 the atlas is finer than
+    a 2048 original nearly everywhere, so one will do; below, take 2); texels past the border of
     the skin repeat the nearest, so that no filter finds a seam. brow: the name of an eyebrow of the
     data's eyebrows folder, or None. Raises FileNotFoundError where the data is absent.
     """
@@ -114,12 +113,10 @@ def read_card(path: Path, base: Base) -> Card:
             scale[axis] = abs(base.vertices[first, axis] - base.vertices[second, axis]) / length
         elif words[0] == "verts":
             in_vertices = True
-        elif in_vertices and len(words) == 9:
+        elif in_vertices and len(words) == 9:  # other keys may stand between "verts" and the table
             rows.append([float(w) for w in words])
         elif in_vertices and len(words) == 1 and words[0].isdigit():
             rows.append([float(words[0]), 0, 0, 1, 0, 0, 0, 0, 0])
-        elif in_vertices:
-            in_vertices = False
     table = np.array(rows)
     anchors = base.vertices[table[:, :3].astype(int)]
     vertices = np.einsum("nkx,nk->nx", anchors, table[:, 3:6]) + table[:, 6:9] * scale
@@ -137,34 +134,34 @@ def read_card(path: Path, base: Base) -> Card:
     return Card(vertices[np.array(triangles)], np.array(texture)[np.array(triangle_uv)])
 
 
+@functools.lru_cache(maxsize=12)
 def bake_brow(path: Path, size: int) -> np.ndarray:
     """Colour (0..255) and coverage (0..1) ``[N, 4]`` of an eyebrow at the covered texels of the skin map.
 
-    The card is sampled densely; each texel near it takes the sample nearest in space.
+    Each vertex of the card goes to the nearest point of the skin; between them the picture is
+    stretched linearly in the atlas. (Asking each texel for its nearest point of the card smears:
+    cards fold, and a whole fan of texels is nearest to a fold.)
     """
     lookup = atlas_lookup(load_head(), size)
+    inside = lookup.inside.numpy()
     texels = texel_values(lookup, base_corners().position)
+    row, column = np.nonzero(inside)
     card = read_card(path, base_mesh())
+    low, high = card.position.min((0, 1)) - 0.01, card.position.max((0, 1)) + 0.01
+    near = np.nonzero(((texels > low) & (texels < high)).all(1))[0]
+    _, index = cKDTree(texels[near]).query(card.position.reshape(-1, 3))
+    place = np.stack([column[near[index]], row[near[index]]], 1).reshape(-1, 3, 2) + 0.5
+    face = rasterise_triangles(place, size)
+    covered = face >= 0
+    row, column = np.nonzero(covered)
+    corners = np.concatenate([place, np.ones((len(place), 3, 1))], 2)[face[covered]]
+    weight = np.einsum("nj,njk->nk", np.stack([column + 0.5, row + 0.5, np.ones(len(row))], 1), np.linalg.inv(corners))
     with Image.open(path.with_suffix(".png")) as file:
         picture = np.asarray(file.convert("RGBA"), np.float32)
-    points, coordinates = [], []
-    for corners, uv in zip(card.position, card.uv, strict=True):
-        longest = max(np.linalg.norm(corners[i] - corners[i - 1]) for i in range(3))
-        steps = int(np.ceil(longest / CARD_STEP_M))
-        i, j = np.meshgrid(np.arange(steps + 1), np.arange(steps + 1), indexing="ij")
-        keep = i + j <= steps
-        weight = np.stack([steps - i[keep] - j[keep], i[keep], j[keep]], 1) / steps
-        points.append(weight @ corners)
-        coordinates.append(weight @ uv)
-    cloud, coordinates = np.concatenate(points), np.concatenate(coordinates)
-    low, high = cloud.min(0) - BROW_REACH_M, cloud.max(0) + BROW_REACH_M
-    near = np.nonzero(((texels > low) & (texels < high)).all(1))[0]
-    distance, index = cKDTree(cloud).query(texels[near], distance_upper_bound=BROW_REACH_M)
-    found = distance < BROW_REACH_M
-    values = np.zeros((len(texels), 4), np.float32)
-    values[near[found]] = sample_bilinear(picture, coordinates[index[found]])
-    values[:, 3] /= 255
-    return values
+    values = np.zeros((size, size, 4), np.float32)
+    values[covered] = sample_bilinear(picture, np.einsum("nk,nkc->nc", weight, card.uv[face[covered]]))
+    values[..., 3] /= 255
+    return values[inside]
 
 
 def texel_density(size: int) -> list[tuple[str, float, float]]:
