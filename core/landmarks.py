@@ -44,6 +44,8 @@ MIN_PRESENCE = 0.5
 # clothes, a painting's sky, parts of faces): 0.65 or less.
 MIN_SCORE = 0.67
 _MIN_DETECTOR_SCORE = 0.3
+# In tiles, of which there are hundreds, a proposal costs more than it may bring; faces score 0.55 and more there.
+_MIN_TILE_SCORE = 0.5
 _DETECTOR_SIDE_PX = 512
 _MESH_SIDE_PX = 192
 _MASK_SIDE_PX = 256
@@ -79,10 +81,10 @@ class Landmarks:
     points_px: ``[478, 2]`` float32, photo pixels (x right, y down from the top-left corner of the photo; they may lie
     outside it). depth_px: ``[478]`` float32, distance along the viewing direction in photo pixels relative to the
     head's centre, smaller is nearer; a guess of the network under weak perspective, good for pose, not for shape.
-    presence: the face mesh's verdict, 0..1. spread_px: root mean square over points of their standard deviation between the runs
-    that were averaged, in photo pixels; about 0.5 % of the face on a clear one, several times that on one that is hard
-    to see. crop_px: corners of the square that the network saw, ``[4, 2]`` in photo pixels, in the order top-left,
-    top-right, bottom-right, bottom-left of the levelled crop.
+    presence: the face mesh's verdict, 0..1. spread_px: root mean square over points of their standard deviation
+    between the runs that were averaged, in photo pixels; about 0.5 % of the face on a clear one, several times that on
+    one that is hard to see. crop_px: corners of the square that the network saw, ``[4, 2]`` in photo pixels, in the
+    order top-left, top-right, bottom-right, bottom-left of the levelled crop.
     """
 
     points_px: Float[Tensor, "478 2"]
@@ -348,8 +350,11 @@ def detect_faces(photo: Photo) -> tuple[Face, ...]:
                 if finds:
                     break
         if not finds:
-            for view in _tiles(photo):
-                finds += _confirmed(photo, view, "in a part of the photo")
+            for tiles in _tiles(photo):
+                for tile in tiles:
+                    finds += _confirmed(photo, tile, "in a part of the photo", _MIN_TILE_SCORE)
+                if finds:
+                    break
     faces: list[Face] = []
     for face in sorted(finds, key=lambda f: (-f.score, f.box_px)):
         if all(_iou(face.box_px, other.box_px) < _SAME_FACE_IOU for other in faces):
@@ -394,19 +399,25 @@ def _whole_view(photo: Photo, quarter_turns: int, padding: float) -> _View:
     return _view(photo.pixels, to_photo, _DETECTOR_SIDE_PX, _DETECTOR_SIDE_PX, constant=True)
 
 
-def _tiles(photo: Photo) -> Iterator[_View]:
-    """Squares that overlap by half, of 1/2 then 1/4 of the photo's shorter side (1/8 above 1,024 px)."""
-    shorter = min(photo.width, photo.height)
-    for side in [shorter / d for d in (1, 2, 4, 8) if shorter / d >= 128]:
-        columns = max(1, math.ceil((photo.width - side) / (side / 2)) + 1)
-        rows = max(1, math.ceil((photo.height - side) / (side / 2)) + 1)
-        for y in np.linspace(side / 2, max(photo.height - side / 2, side / 2), rows):
-            for x in np.linspace(side / 2, max(photo.width - side / 2, side / 2), columns):
-                to_photo = _square_to_photo(np.array([x, y]), side, 0.0, _DETECTOR_SIDE_PX // 2)
-                yield _view(photo.pixels, to_photo, _DETECTOR_SIDE_PX // 2, _DETECTOR_SIDE_PX // 2, constant=True)
+def _tiles(photo: Photo) -> Iterator[Iterator[_View]]:
+    """Squares that overlap by half, level by level: of 1, 1/2, 1/4 and 1/8 of the photo's shorter side."""
+    shorter, size = min(photo.width, photo.height), _DETECTOR_SIDE_PX // 2
+
+    def level(side: float) -> Iterator[_View]:
+        columns = math.ceil((photo.width - side) / (side / 2)) + 1
+        rows = math.ceil((photo.height - side) / (side / 2)) + 1
+        for y in np.linspace(side / 2, photo.height - side / 2, rows):
+            for x in np.linspace(side / 2, photo.width - side / 2, columns):
+                yield _view(
+                    photo.pixels, _square_to_photo(np.array([x, y]), side, 0.0, size), size, size, constant=True
+                )
+
+    for division in (1, 2, 4, 8):
+        if shorter / division >= 128:
+            yield level(shorter / division)
 
 
-def _confirmed(photo: Photo, view: _View, how: str) -> list[Face]:
+def _confirmed(photo: Photo, view: _View, how: str, min_score: float = _MIN_DETECTOR_SCORE) -> list[Face]:
     """The faces that either detector proposes in a view and the face mesh confirms in the photo."""
     side = view.image.shape[0]
     scale = math.sqrt(abs(np.linalg.det(view.to_photo[:, :2])))
@@ -417,7 +428,7 @@ def _confirmed(photo: Photo, view: _View, how: str) -> list[Face]:
             keys = np.array([(k.x, k.y) for k in detection.location_data.relative_keypoints]) * side
             centre = view.points_in_photo(np.array([[box.xmin + box.width / 2, box.ymin + box.height / 2]]) * side)[0]
             size = max(box.width, box.height) * side * scale
-            if size < _MIN_FACE_PX:
+            if size < _MIN_FACE_PX or detection.score[0] < min_score:
                 continue
             # Keypoints: right eye, left eye, nose tip, mouth, right ear, left ear.
             eyes = view.points_in_photo(keys[:2])
@@ -501,7 +512,7 @@ def person_mask(photo: Photo, crop: tuple[int, int, int, int]) -> Float[Tensor, 
     if not (0 <= left < right <= photo.width and 0 <= top < bottom <= photo.height):
         raise ValueError(f"The crop {crop} is not inside the photo of {photo.width} x {photo.height} pixels.")
     width, height = right - left, bottom - top
-    side = max(width, height)
+    side = float(max(width, height))
     centre = np.array([(left + right) / 2, (top + bottom) / 2])
     view = _view(photo.pixels, _square_to_photo(centre, side, 0.0, _MASK_SIDE_PX), _MASK_SIDE_PX, _MASK_SIDE_PX)
     mask = np.ascontiguousarray(_run("mask", view.image)["mask"], dtype=np.float32)

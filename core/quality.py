@@ -405,4 +405,4 @@ def confidence(found: tuple[Finding, ...]) -> float:
     """
     if any(finding.severity == "error" for finding in found):
         return 0.0
-    return math.prod({"warning": 0.7, "info": 0.95}[finding.severity] for finding in found)
+    return math.prod(({"warning": 0.7, "info": 0.95}[finding.severity] for finding in found), start=1.0)

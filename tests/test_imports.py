@@ -158,9 +158,15 @@ def test_library_code_never_prints(package: str):
 
 def test_third_party_imports_are_pinned():
     """What app, editing and core import is named in requirements.txt, not merely pulled in by something else."""
-    distribution = {"PIL": "pillow", "open_clip": "open_clip_torch"}
+    distribution = {
+        "PIL": "pillow",
+        "cv2": "opencv-contrib-python",
+        "google": "protobuf",
+        "open_clip": "open_clip_torch",
+    }
     optional = {"pytorch3d"}
-    pinned = set(re.findall(r"^([\w-]+)==", (ROOT / "requirements.txt").read_text(), flags=re.MULTILINE))
+    text = (ROOT / "requirements.txt").read_text().replace("_", "-")
+    pinned = set(re.findall(r"^([\w-]+)==", text, flags=re.MULTILINE))
     wrong = set()
     for path, tree in sources().items():
         if path.split("/")[0] in {"recipes", "benchmarks"}:
@@ -169,7 +175,7 @@ def test_third_party_imports_are_pinned():
             top = name.split(".")[0]
             if top in sys.stdlib_module_names or top in PACKAGES or top in optional:
                 continue
-            if distribution.get(top, top) not in pinned:
+            if distribution.get(top, top).replace("_", "-") not in pinned:
                 wrong.add(f"{path}:{line} imports {top}")
     assert not wrong, sorted(wrong)
 
