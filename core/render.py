@@ -145,10 +145,12 @@ def _rasterize_one(points_px: Tensor, faces: Tensor, height: int, width: int, cu
     inverse_at_origin = i0 - x0 * inverse_dx - y0 * inverse_dy
     nearest, farthest = inverse.amax(dim=1), inverse.amin(dim=1)
 
-    # Rows: a face covers the rows whose centre line lies in [y0, y2).
+    # Rows: a face covers the rows whose centre line lies in [y0, y2). (index_select is several times faster than
+    # indexing on a CPU.)
     first_row = _first_centre_from(y0, height)
-    owner, step = _runs(_first_centre_from(y2, height) - first_row)
-    row = first_row[owner] + step
+    count = _first_centre_from(y2, height) - first_row
+    owner = torch.repeat_interleave(count)
+    row = torch.arange(owner.shape[0], device=owner.device) + (first_row - count.cumsum(0) + count)[owner]
     y = row + 0.5
     # A row crosses two edges: the long one, and one of the two short ones. Edges of no height have no slope and
     # are never crossed.
@@ -165,15 +167,20 @@ def _rasterize_one(points_px: Tensor, faces: Tensor, height: int, width: int, cu
     # Clamping the ends of a run keeps slivers, whose plane is badly determined, within their corners' depths.
     base = inverse_at_origin[owner] + y * inverse_dy[owner]
     slope = inverse_dx[owner]
-    head_inverse = (base + (start + 0.5) * slope).clamp(farthest[owner], nearest[owner])
-    tail_inverse = (base + (start + length - 0.5) * slope).clamp(farthest[owner], nearest[owner])
-    slope = (tail_inverse - head_inverse) / (length - 1).clamp_min(1)
+    low, high = farthest[owner], nearest[owner]
+    first_inverse = (base + (start + 0.5) * slope).clamp(low, high)
+    last_inverse = (base + (start + length - 0.5) * slope).clamp(low, high)
+    slope = (last_inverse - first_inverse) / (length - 1).clamp_min(1)
 
-    run, step = _runs(length)
+    # Pixels: everything that grows by one (or by a slope) along a run is the running index plus an offset per run.
+    run = torch.repeat_interleave(length)
+    index = torch.arange(run.shape[0], device=run.device)
+    begin = length.cumsum(0) - length
+    pixel = index + (row * width + start - begin).index_select(0, run)
+    inverse = (first_inverse - begin * slope).index_select(0, run) + index * slope.index_select(0, run)
     # The bits of a positive float32 order like the number, so depth and face fit one sortable integer.
-    depth_bits = (1 / (head_inverse[run] + step * slope[run])).float().view(torch.int32).long()
-    key = (depth_bits << 32) | face[owner][run]
-    pixel = (row * width + start)[run] + step
+    depth_bits = (1 / inverse).float().view(torch.int32).long()
+    key = (depth_bits << 32) | face[owner].index_select(0, run)
     z_buffer.scatter_reduce_(0, pixel, key, reduce="amin")
     face_index = torch.where(z_buffer == empty, -1, z_buffer & 0xFFFFFFFF)
     return face_index.reshape(height, width)
@@ -182,13 +189,6 @@ def _rasterize_one(points_px: Tensor, faces: Tensor, height: int, width: int, cu
 def _first_centre_from(coordinate: Tensor, size: int) -> Tensor:
     """Index of the first pixel whose centre is at or after `coordinate`, in 0..size."""
     return (coordinate - 0.5).clamp(-1.0, size).ceil().clamp(0, size).long()
-
-
-def _runs(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Unroll runs: for each element of each run, the run that it belongs to and its place in it."""
-    owner = torch.repeat_interleave(lengths)
-    starts = lengths.cumsum(0) - lengths
-    return owner, torch.arange(owner.shape[0], device=lengths.device) - starts[owner]
 
 
 def _signed_area(corners_px: Tensor) -> Tensor:
@@ -234,20 +234,20 @@ def project(vertices: Float[Tensor, "#B V 3"], camera: Camera) -> Float[Tensor, 
 def _fragments(points_px: Tensor, faces: Tensor, face_index: Tensor) -> Fragments:
     batch, height, width = face_index.shape
     covered, rows = _covered(face_index, faces.shape[0], points_px.shape[0])
-    corners = points_px[:, faces].flatten(0, 1).index_select(0, rows)  # [N, corner, xyz]
-    column = covered % width
-    line = torch.div(covered, width, rounding_mode="floor") % height
-    centre = torch.stack([column, line], dim=1).to(points_px.dtype) + 0.5
-    x, y = (corners[..., :2] - centre[:, None]).unbind(2)
+    corners = points_px[:, faces].reshape(-1, 9).index_select(0, rows)
+    x0, y0, z0, x1, y1, z1, x2, y2, z2 = corners.T.contiguous().unbind(0)  # vectors over the covered pixels
+    x = (covered % width).to(corners.dtype) + 0.5
+    y = (torch.div(covered, width, rounding_mode="floor") % height).to(corners.dtype) + 0.5
+    x0, x1, x2, y0, y1, y2 = x0 - x, x1 - x, x2 - x, y0 - y, y1 - y, y2 - y
     # The weight of a corner is the edge function of the opposite edge over the corner's depth (Olano and Greer
     # 1997). Each comes from its own edge: 1 - a - b would round pixels on shared edges out of both faces.
-    edge = x.roll(-1, 1) * y.roll(-2, 1) - x.roll(-2, 1) * y.roll(-1, 1)
-    weight = edge / corners[..., 2]
-    total = weight.sum(dim=1, keepdim=True)
+    weight = torch.stack([(x1 * y2 - x2 * y1) / z0, (x2 * y0 - x0 * y2) / z1, (x0 * y1 - x1 * y0) / z2])
+    total = weight.sum(dim=0)
     # A face without area is seen in a pixel only by rounding: any of its points will do.
     flat = total == 0
     weight = torch.where(flat, torch.full_like(weight, 1 / 3), weight / torch.where(flat, 1.0, total))
-    depth = (weight * corners[..., 2]).sum(dim=1)
+    depth = weight[0] * z0 + weight[1] * z1 + weight[2] * z2
+    weight = weight.T
     pixels = batch * height * width
     return Fragments(
         face_index,
@@ -273,11 +273,20 @@ def interpolate(fragments: Fragments, corner_values: Float[Tensor, "#B F 3 C"]) 
     """
     batch, height, width = fragments.face_index.shape
     covered, rows = _covered(fragments.face_index, corner_values.shape[1], corner_values.shape[0])
-    corners = corner_values.flatten(0, 1).index_select(0, rows)
     weights = fragments.barycentric.reshape(-1, 3).index_select(0, covered)
-    values = (corners * weights[..., None]).sum(dim=1)
+    values = _weighted(corner_values.flatten(0, 1), rows, weights).T
     out = values.new_zeros(batch * height * width, values.shape[1]).index_copy(0, covered, values)
     return out.reshape(batch, height, width, -1)
+
+
+def _weighted(corner_values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
+    """Corner values ``[F, 3, C]`` of the faces `rows` ``[N]``, summed with weights ``[N, 3]``: ``[C, N]``.
+
+    The long axis comes last: elementwise work on a CPU is several times faster that way round.
+    """
+    channels = corner_values.shape[2]
+    corners = corner_values.flatten(1).index_select(0, rows).T.reshape(3, channels, -1)
+    return (corners * weights.T[:, None]).sum(dim=0)
 
 
 def sample_texture(
@@ -308,19 +317,12 @@ def sample_texture(
     return result
 
 
-def mip_levels(
-    points_px: Float[Tensor, "B V 3"],
-    faces: Int[Tensor, "F 3"],
-    uv: Float[Tensor, "T 2"],
-    uv_faces: Int[Tensor, "F 3"],
-    face_index: Int[Tensor, "B H W"],
-    texture_side: int,
-) -> Float[Tensor, "B H W"]:
-    """The mip level at which a texel is as large as a pixel, per face: half the log2 of texels per pixel."""
-    area_px = _signed_area(points_px[:, faces, :2]).abs()
-    area_texels = _signed_area(uv[uv_faces]).abs() * texture_side**2
-    level = 0.5 * torch.log2((area_texels / area_px.clamp_min(1e-6)).clamp(1.0, texture_side**2))
-    return level.gather(1, face_index.clamp_min(0).flatten(1)).reshape(face_index.shape)
+def mip_level(texels_per_pixel: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """The level of `sample_texture` at which a texel is as large as a pixel. Areas, not lengths: half the log2.
+
+    A face seen edge on has infinitely many texels per pixel and gets a high level, never NaN.
+    """
+    return 0.5 * torch.log2(texels_per_pixel.nan_to_num(1.0).clamp(1.0, 2.0**30))
 
 
 # ----------------------------------------------------------------------------------------------- silhouettes
@@ -461,12 +463,12 @@ def irradiance_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
     return basis * torch.tensor(LAMBERT_OVER_PI, dtype=basis.dtype, device=basis.device)
 
 
-def diffuse_light(light: Light, normals: Float[Tensor, "B H W 3"]) -> Float[Tensor, "B H W 3"]:
+def diffuse_light(light: Light, normals: Float[Tensor, "B *pixels 3"]) -> Float[Tensor, "B *pixels 3"]:
     """Radiance of a white diffuse surface: albedo times this is its colour. No shadows.
 
     Second-order light can be slightly negative opposite a strong source; it is clamped at 0.
     """
-    flat = normals.flatten(1, 2)
+    flat = normals.flatten(1, -2)
     shading = (irradiance_basis(flat) @ light.sh).clamp_min(0.0)
     if light.directions.shape[1]:
         cosine = (flat @ light.directions.transpose(1, 2)).clamp_min(0.0)
@@ -476,11 +478,11 @@ def diffuse_light(light: Light, normals: Float[Tensor, "B H W 3"]) -> Float[Tens
 
 def specular_light(
     light: Light,
-    normals: Float[Tensor, "B H W 3"],
-    view: Float[Tensor, "B H W 3"],
-    roughness: Float[Tensor, "B H W 1"],
+    normals: Float[Tensor, "B *pixels 3"],
+    view: Float[Tensor, "B *pixels 3"],
+    roughness: Float[Tensor, "B *pixels 1"],
     reflectance: float = 0.028,
-) -> Float[Tensor, "B H W 3"]:
+) -> Float[Tensor, "B *pixels 3"]:
     """Highlights of the directional lights: GGX with Smith's shadowing (Walter et al. 2007) and Schlick's Fresnel.
 
     view: unit vectors towards the camera. roughness: 0..1, its square is GGX's alpha (Burley 2012); values under
@@ -491,7 +493,8 @@ def specular_light(
     alpha_sq = roughness.clamp(0.05, 1.0) ** 4
     facing = (normals * view).sum(-1, keepdim=True).clamp_min(1e-4)
     for i in range(light.directions.shape[1]):
-        direction = light.directions[:, i, None, None]
+        shape = (-1, *(1,) * (normals.dim() - 2), 3)
+        direction, color = light.directions[:, i].reshape(shape), light.colors[:, i].reshape(shape)
         half = functional.normalize(view + direction, dim=-1)
         cosine = (normals * direction).sum(-1, keepdim=True).clamp_min(0.0)
         half_cosine = (normals * half).sum(-1, keepdim=True).clamp_min(0.0)
@@ -503,7 +506,7 @@ def specular_light(
             + facing * torch.sqrt(cosine**2 * (1 - alpha_sq) + alpha_sq)
         )
         fresnel = reflectance + (1 - reflectance) * (1 - (view * half).sum(-1, keepdim=True).clamp(0, 1)) ** 5
-        result = result + math.pi * distribution * visibility * fresnel * cosine * light.colors[:, i, None, None]
+        result = result + math.pi * distribution * visibility * fresnel * cosine * color
     return result
 
 
@@ -527,6 +530,50 @@ def attach_to_camera(light: Light, camera: Camera) -> Light:
 # ------------------------------------------------------------------------------------------------- renderers
 
 
+@dataclass(frozen=True)
+class _Surface:
+    """What the covered pixels of one image see. pixels: ``[N]`` flat indices; rows: ``[N]`` faces; normals
+    ``[N, 3]`` towards the camera; view ``[N, 3]`` unit vectors to the camera; uv: ``[N, 2]``."""
+
+    pixels: Tensor
+    rows: Tensor
+    normals: Tensor
+    view: Tensor
+    uv: Tensor
+
+
+def _surfaces(
+    seen: Fragments, points_px: Tensor, vertices: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, centre: Tensor
+) -> list[_Surface]:
+    """One `_Surface` per image. Shading only covered pixels, not the whole picture, is most of the speed."""
+    attributes = torch.cat([vertex_normals(vertices, faces), vertices], dim=2)[:, faces]
+    corner_uv = uv[uv_faces]
+    inward = _signed_area(points_px[:, faces, :2].detach()) > 0
+    surfaces = []
+    for b in range(seen.face_index.shape[0]):
+        flat = seen.face_index[b].flatten()
+        pixels = torch.nonzero(flat >= 0).squeeze(1)
+        rows = flat.index_select(0, pixels)
+        weights = seen.barycentric[b].reshape(-1, 3).index_select(0, pixels)
+        corners = torch.cat([_image(attributes, b)[0], corner_uv], dim=2)
+        normals, position, pixel_uv = _weighted(corners, rows, weights).split([3, 3, 2])
+        normals = torch.where(inward[b].index_select(0, rows), -normals, normals)
+        normals = functional.normalize(normals, dim=0, eps=1e-12)
+        view = functional.normalize(_image(centre, b)[0, :, None] - position, dim=0)
+        surfaces.append(_Surface(pixels, rows, normals.T, view.T, pixel_uv.T))
+    return surfaces
+
+
+def _image(batched: Tensor, b: int) -> Tensor:
+    """Image b of a batch that may be shared, as a batch of one."""
+    return batched[min(b, len(batched) - 1)][None]
+
+
+def _light_of(light: Light, b: int) -> Light:
+    """The light of image b alone."""
+    return Light(_image(light.sh, b), _image(light.directions, b), _image(light.colors, b))
+
+
 def render(
     vertices: Float[Tensor, "#B V 3"],
     faces: Int[Tensor, "F 3"],
@@ -534,15 +581,16 @@ def render(
     light: Light | None,
     uv: Float[Tensor, "T 2"],
     uv_faces: Int[Tensor, "F 3"],
-    textures_linear: Sequence[Float[Tensor, "..."]],
+    textures_linear: Sequence[Float[Tensor, "_ 3 _ _"]],
     face_texture: Int[Tensor, "F"] | None = None,
     roughness: float | None = None,
     background: Float[Tensor, "..."] | None = None,
-    face_index: Int[Tensor, "#B H W"] | None = None,
+    face_index: Int[Tensor, "B H W"] | None = None,
     cull_backfaces: bool = False,
     smooth_edges: bool = True,
 ) -> Rendering:
-    """Render with gradients to vertices, camera, textures and light.
+    """Render with gradients to vertices, camera, textures and light. One set of vertices, one camera, one light and
+    one map are shared by a whole batch.
 
     textures_linear: maps ``[1 or B, 3, U, U]`` of linear albedo; face_texture ``[F]`` says which one each face
     samples (None: all the first). light: None shows the albedo. roughness: None leaves out highlights.
@@ -553,38 +601,37 @@ def render(
     if face_index is None:
         face_index = rasterize(points_px, faces, camera.height, camera.width, cull_backfaces)
     seen = _fragments(points_px, faces, face_index)
-    batch = face_index.shape[0]
+    batch, height, width = face_index.shape
 
-    normals = vertex_normals(vertices, faces)
-    attributes = torch.cat([normals, vertices], dim=2)[:, faces].expand(batch, -1, -1, -1)
-    attributes = torch.cat([attributes, uv[uv_faces].expand(batch, -1, -1, -1)], dim=3)
-    pixel_normals, position, pixel_uv = interpolate(seen, attributes).split([3, 3, 2], dim=3)
-    inward = (_signed_area(points_px[:, faces, :2].detach()) > 0).gather(1, face_index.clamp_min(0).flatten(1))
-    pixel_normals = torch.where(inward.reshape(face_index.shape)[..., None], -pixel_normals, pixel_normals)
-    pixel_normals = functional.normalize(pixel_normals, dim=-1, eps=1e-12)
-
-    albedo = sample_texture(textures_linear[0], pixel_uv)
-    if face_texture is not None:
-        pixel_texture = face_texture[face_index.clamp_min(0)][:, None]
-        for i, texture in enumerate(textures_linear[1:], start=1):
-            albedo = torch.where(pixel_texture == i, sample_texture(texture, pixel_uv), albedo)
-    color = albedo
-    if light is not None:
-        color = color * diffuse_light(light, pixel_normals).permute(0, 3, 1, 2)
-        if roughness is not None:
-            view = functional.normalize(camera.centre[:, None, None] - position, dim=-1)
-            rough = torch.full_like(view[..., :1], roughness)
-            color = color + specular_light(light, pixel_normals, view, rough).permute(0, 3, 1, 2)
+    behind = points_px.new_zeros(1) if background is None else background
+    behind = behind.expand(batch, 3, height, width).flatten(2)
+    colors, normals = [], []
+    for b, surface in enumerate(_surfaces(seen, points_px, vertices, faces, uv, uv_faces, camera.centre)):
+        grid = surface.uv[None, None]
+        color = sample_texture(_image(textures_linear[0], b), grid)[0, :, 0]
+        if face_texture is not None:
+            which = face_texture.index_select(0, surface.rows)
+            for i, texture in enumerate(textures_linear[1:], start=1):
+                color = torch.where(which == i, sample_texture(_image(texture, b), grid)[0, :, 0], color)
+        if light is not None:
+            here, normal, view = _light_of(light, b), surface.normals[None], surface.view[None]
+            color = color * diffuse_light(here, normal)[0].T
+            if roughness is not None:
+                color = color + specular_light(here, normal, view, torch.full_like(view[..., :1], roughness))[0].T
+        colors.append(behind[b].index_copy(1, surface.pixels, color))
+        empty = surface.normals.new_zeros(height * width, 3)
+        normals.append(empty.index_copy(0, surface.pixels, surface.normals))
+    color = torch.stack(colors).reshape(batch, 3, height, width)
     alpha = (face_index >= 0)[:, None].to(color.dtype)
-    behind = torch.zeros_like(color[:1, :, :1, :1]) if background is None else background
-    color = torch.where(alpha > 0, color, behind)
     if smooth_edges:
         color, alpha = antialias(torch.cat([color, alpha], dim=1), seen, points_px, faces).split([3, 1], dim=1)
-    return Rendering(color, alpha, seen, pixel_normals)
+    return Rendering(color, alpha, seen, torch.stack(normals).reshape(batch, height, width, 3))
 
 
 CLAY_SRGB = (0.80, 0.76, 0.72)  # every part of a clay head
-EYE_ROUGHNESS, MOUTH_ROUGHNESS, CLAY_ROUGHNESS = 0.12, 0.35, 0.6  # perceptual roughness: wet, moist, matt
+CLAY_ROUGHNESS = 0.6
+# Perceptual roughness of what has no roughness map: wet, moist, matt.
+PART_ROUGHNESS = {"eyes": 0.12, "teeth": 0.3, "mouth": 0.4, "tongue": 0.4, "lashes": 1.0}
 STYLES = ("textured", "albedo", "clay")
 
 
@@ -604,94 +651,84 @@ def render_head(
     style: "textured" (materials lit by `light`), "albedo" (materials without light) or "clay" (one matt colour,
     needs no materials; lashes are left out). light: in the head frame; None is `studio_light` moving with the
     camera. background: sRGB. supersample: rendered so many times larger and averaged in linear light. Lashes are
-    blended by their alpha over everything behind them, the nearest lash only.
+    blended by their alpha over everything behind them, the nearest lash only. Raises ValueError for an unknown
+    style and for one whose materials are missing.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")
     if style != "clay" and materials is None:
         raise ValueError(f"The style {style!r} needs materials; only 'clay' does without.")
-    batch = max(vertices.shape[0], camera.focal_px.shape[0])
-    fine = camera.crop_and_resize(0.0, 0.0, float(supersample), camera.height * supersample, camera.width * supersample)
+    fine = camera.crop_and_resize(
+        0.0, 0.0, float(supersample), camera.height * supersample, camera.width * supersample
+    )
     points_px = project(vertices, fine)
+    batch = points_px.shape[0]
     if style == "albedo":
         light = None
     elif light is None:
         light = attach_to_camera(studio_light().to(vertices.device), camera)
 
+    def layer(selected: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour and alpha ``[B, 4, H * W]`` and depth ``[B, H * W]`` of the nearest of the selected faces."""
+        face_index = rasterize(points_px, head.faces[selected], fine.height, fine.width)
+        face_index = torch.where(face_index < 0, -1, selected[face_index.clamp_min(0)])
+        seen = _fragments(points_px, head.faces, face_index)
+        result = points_px.new_zeros(batch, 4, fine.height * fine.width)
+        surfaces = _surfaces(seen, points_px, vertices, head.faces, head.uv, head.uv_faces, fine.centre)
+        for b, surface in enumerate(surfaces):
+            here = None if light is None else _light_of(light, b)
+            result[b][:, surface.pixels] = _shade_head(head, points_px[b], materials, here, style, surface)
+        return result, seen.depth.flatten(1)
+
     lashes = head.face_part == PARTS.index("lashes")
-    opaque = torch.nonzero(~lashes).squeeze(1)
-    color = srgb_to_linear(vertices.new_tensor(background))[:, None, None].expand(batch, 3, fine.height, fine.width)
-    layer = _layer(head, vertices, points_px, materials, fine, light, style, opaque)
-    solid = layer.depth.isfinite()[:, None]
-    color = torch.where(solid, layer.color, color)
-    if style != "clay" and len(opaque) < len(lashes):
-        lash = _layer(head, vertices, points_px, materials, fine, light, style, torch.nonzero(lashes).squeeze(1))
-        alpha = torch.where((lash.depth < layer.depth)[:, None], lash.alpha, torch.zeros_like(lash.alpha))
-        color = color + alpha * (lash.color - color)
+    front, depth = layer(torch.nonzero(~lashes).squeeze(1))
+    color = srgb_to_linear(vertices.new_tensor(background))[None, :, None]
+    color = color + front[:, 3:] * (front[:, :3] - color)
+    if style != "clay":
+        lash, lash_depth = layer(torch.nonzero(lashes).squeeze(1))
+        color = color + lash[:, 3:] * (lash_depth < depth)[:, None] * (lash[:, :3] - color)
     # Highlights above 1 are cut before averaging, or their edges would stay jagged.
-    color = functional.avg_pool2d(color.clamp(0, 1), supersample)
-    return linear_to_srgb(color).clamp(0, 1)
+    color = color.clamp(0, 1).reshape(batch, 3, fine.height, fine.width)
+    return linear_to_srgb(functional.avg_pool2d(color, supersample)).clamp(0, 1)
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One layer of a picture: color and alpha ``[B, C, H, W]``, depth ``[B, H, W]``."""
-
-    color: Tensor
-    alpha: Tensor
-    depth: Tensor
-
-
-def _layer(
+def _shade_head(
     head: HeadModel,
-    vertices: Tensor,
     points_px: Tensor,
     materials: Materials | None,
-    camera: Camera,
     light: Light | None,
     style: str,
-    selected: Tensor,
-) -> _Layer:
-    """The nearest of the selected faces in each pixel, shaded."""
-    face_index = rasterize(points_px, head.faces[selected], camera.height, camera.width)
-    face_index = torch.where(face_index < 0, -1, selected[face_index.clamp_min(0)])
-    seen = _fragments(points_px, head.faces, face_index)
-    batch = face_index.shape[0]
-    attributes = torch.cat([vertex_normals(vertices, head.faces), vertices], dim=2)[:, head.faces]
-    normals, position = interpolate(seen, attributes).split([3, 3], dim=3)
-    view = functional.normalize(camera.centre[:, None, None] - position, dim=-1)
-    inward = (_signed_area(points_px[:, head.faces, :2]) > 0).gather(1, face_index.clamp_min(0).flatten(1))
-    normals = torch.where(inward.reshape(face_index.shape)[..., None], -normals, normals)
-    normals = functional.normalize(normals, dim=-1)
-    part = torch.where(face_index < 0, -1, head.face_part[face_index.clamp_min(0)])
-
-    clay = srgb_to_linear(vertices.new_tensor(CLAY_SRGB))
-    albedo = clay[:, None, None].expand(batch, 3, camera.height, camera.width)
-    alpha = torch.ones_like(albedo[:, :1])
-    roughness = torch.full_like(view[..., :1], CLAY_ROUGHNESS)
-    if style != "clay":
-        assert materials is not None
-        uv = interpolate(seen, head.uv[head.uv_faces][None])
-        albedo, alpha = torch.zeros_like(albedo), (face_index >= 0)[:, None].to(albedo)
-        for texture_name in dict.fromkeys(PART_TEXTURE.values()):
-            users = [PARTS.index(name) for name in PARTS if PART_TEXTURE[name] == texture_name]
-            mask = torch.isin(part, part.new_tensor(users))
-            if not mask.any():
-                continue
-            image = getattr(materials, f"{texture_name}_albedo").to(albedo) / 255
-            level = mip_levels(points_px, head.faces, head.uv, head.uv_faces, face_index, image.shape[-1]) * mask
-            image = torch.cat([srgb_to_linear(image[:3]), image[3:]])[None]
-            sampled = sample_texture(image, uv, level)
-            albedo = torch.where(mask[:, None], sampled[:, :3], albedo)
-            if sampled.shape[1] == 4:
-                alpha = torch.where(mask[:, None], sampled[:, 3:], alpha)
-        skin = sample_texture((materials.skin_roughness.to(albedo) / 255)[None], uv).permute(0, 2, 3, 1)
-        by_part = {"skin": None, "eyes": EYE_ROUGHNESS, "lashes": 1.0}
+    surface: _Surface,
+) -> Tensor:
+    """Linear colour and alpha ``[4, N]`` of the covered pixels of one picture."""
+    part = head.face_part.index_select(0, surface.rows)
+    color = points_px.new_ones(4, part.shape[0])
+    roughness = points_px.new_full((part.shape[0],), CLAY_ROUGHNESS)
+    if style == "clay" or materials is None:
+        color[:3] = srgb_to_linear(points_px.new_tensor(CLAY_SRGB))[:, None]
+    else:
+        maps = {
+            "skin": materials.skin_albedo,
+            "mouth": materials.mouth_albedo,
+            "eye": materials.eye_albedo,
+            "lash": materials.lash_albedo,
+        }
+        texels = _signed_area(head.uv[head.uv_faces]).abs() / _signed_area(points_px[head.faces][..., :2]).abs()
         for i, name in enumerate(PARTS):
-            value = by_part.get(name, MOUTH_ROUGHNESS)
-            roughness = torch.where((part == i)[..., None], skin if value is None else value, roughness)
-    color = albedo
+            chosen = torch.nonzero(part == i).squeeze(1)
+            if not len(chosen):
+                continue
+            uv, faces = surface.uv[chosen][None, None], surface.rows[chosen]
+            image = maps[PART_TEXTURE[name]].to(color) / 255
+            level = mip_level(texels[faces] * image.shape[-1] ** 2)[None, None]
+            image = torch.cat([srgb_to_linear(image[:3]), image[3:]])
+            color[: len(image), chosen] = sample_texture(image[None], uv, level)[0, :, 0]
+            if name == "skin":
+                roughness[chosen] = sample_texture((materials.skin_roughness.to(color) / 255)[None], uv)[0, 0, 0]
+            else:
+                roughness[chosen] = PART_ROUGHNESS[name]
     if light is not None:
-        color = albedo * diffuse_light(light, normals).permute(0, 3, 1, 2)
-        color = color + specular_light(light, normals, view, roughness).permute(0, 3, 1, 2)
-    return _Layer(color, alpha, seen.depth)
+        normals, view = surface.normals[None], surface.view[None]
+        highlights = specular_light(light, normals, view, roughness[None, :, None])
+        color[:3] = color[:3] * diffuse_light(light, normals)[0].T + highlights[0].T
+    return color
