@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_args
 
 import typer
 
@@ -40,7 +40,7 @@ PORTRAIT_FILL = 0.92
 
 Expression = Literal["fitted", "neutral"]
 Style = Literal["textured", "albedo", "clay"]
-Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4"]
+Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4", "gif"]
 Units = Literal["m", "cm", "mm"]
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made if it does not exist.")]
@@ -383,21 +383,42 @@ def export(
         Format | None, typer.Option("--format", help="Default: what the name after --out ends in.", show_default=False)
     ] = None,
     expression: Annotated[Expression, typer.Option(help="That of the photo, or a relaxed face.")] = "neutral",
-    units: Annotated[Units, typer.Option(help="Of obj, ply and stl. GLB is always in metres.")] = "mm",
+    units: Annotated[
+        Units | None,
+        typer.Option(help="Of obj, zip, ply and stl. Default: mm for stl (printing), else m.", show_default=False),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a saved head in another format. obj and zip: a zip of OBJ, MTL and textures; mp4: a turntable."""
+    """Write a saved head in another format.
+
+    glb: everything, always in metres. obj: with MTL and textures beside it; zip: the same in one file. ply: colours at
+    the vertices. stl: geometry alone. mp4 and gif: a turntable.
+    """
     suffix = out.suffix.lower().lstrip(".")
-    formats = Format.__args__
-    if format is None and suffix not in formats:
-        raise typer.BadParameter(f"{out} ends in none of {', '.join(formats)}; name the format.", param_hint="--format")
+    if format is None and suffix not in get_args(Format):
+        choices = ", ".join(get_args(Format))
+        raise typer.BadParameter(f"{out} ends in none of {choices}; name the format.", param_hint="--format")
     with sentences(as_json):
         avatar, model = _load(head)
         _folder(out.parent)
         from core.export import export as write_file
 
         _use_own_cores()
-        write_file(model, avatar, format or suffix, out, expression=expression, units=units)
+        chosen = format or cast(Format, suffix)
+        scaled = chosen in ("obj", "zip", "ply", "stl")
+        if units not in (None, "m") and not scaled:
+            _complain(f"--units {units} has no effect: a {chosen} file is in metres or has no unit.")
+        unit = (units or ("mm" if chosen == "stl" else "m")) if scaled else "m"
+        with _progress(1) as show:
+            write_file(
+                model,
+                avatar,
+                chosen,
+                out,
+                expression=expression,
+                units=unit,
+                progress=lambda fraction: show(0, out.name, fraction),
+            )
     size = out.stat().st_size
     if as_json:
         _print_json({"file": str(out), "bytes": size})

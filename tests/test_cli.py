@@ -11,18 +11,21 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pygltflib
 import pytest
 import torch
+import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 import core.avatar
+import core.export
 import core.head
-from app.cli import expand_photos, main, spread_numbers
+from app.cli import Format, Units, expand_photos, main, spread_numbers
 from core.avatar import Avatar, Provenance, load_avatar, save_avatar
 from core.errors import PhotoError
 from tests.tiny_head import make_avatar, tiny_head
@@ -273,8 +276,26 @@ def test_output_that_cannot_be_written_is_a_sentence(run: Run, tmp_path: Path, s
 # -- render, export, info -----------------------------------------------------------------------
 
 
-def test_render_names_its_pictures_and_turns_the_right_way(run: Run, tmp_path: Path, saved: Path):
-    pytest.importorskip("core.render")
+def test_yaw_above_zero_shows_the_left_side(run: Run, tmp_path: Path):
+    avatar = make_avatar(tiny_head())
+    # The tiny head's map has its middle at u = 0.375: the person's left is red, their right is blue.
+    skin = torch.zeros(3, 32, 32, dtype=torch.uint8)
+    skin[0, :, 12:], skin[2, :, :12] = 255, 255
+    save_avatar(replace(avatar, materials=replace(avatar.materials, skin_albedo=skin)), tmp_path / "ada.likeness")
+    assert (
+        run("render", "ada.likeness", "--yaw", "-60", "60", "--size", "64", "--style", "albedo", "--out", "o")[0] == 0
+    )
+    reddish = {}
+    for yaw in (-60, 60):
+        with Image.open(tmp_path / f"o/ada__{yaw}.png") as picture:
+            pixels = np.asarray(picture).astype(int)
+        reddish[yaw] = ((pixels[..., 0] > 200) & (pixels[..., 2] < 60)).sum() - (
+            (pixels[..., 2] > 200) & (pixels[..., 0] < 60)
+        ).sum()
+    assert reddish[60] > 500 and reddish[-60] < -500
+
+
+def test_render_names_its_pictures(run: Run, tmp_path: Path, saved: Path):
     code, out, _ = run("render", saved, "--yaw", "-30", "0", "30", "--size", "96", "--style", "clay", "--out", "o")
     assert code == 0 and files(tmp_path / "o") == {"ada__-30.png", "ada__0.png", "ada__30.png"}
     assert [Path(line).name for line in out.split()] == ["ada__-30.png", "ada__0.png", "ada__30.png"]
@@ -291,7 +312,6 @@ def test_render_names_its_pictures_and_turns_the_right_way(run: Run, tmp_path: P
 
 @pytest.mark.parametrize("style", ["textured", "albedo", "clay"])
 def test_render_styles_and_options(run: Run, tmp_path: Path, saved: Path, style: str):
-    pytest.importorskip("core.render")
     options = ("--pitch", "-10", "--size", "48", "--style", style, "--expression", "neutral", "--json")
     code, out, _ = run("render", saved, "--out", "o", "--yaw", "12.5", *options)
     assert code == 0 and json.loads(out) == {"files": [str(Path("o/ada__12.5.png"))]}
@@ -299,7 +319,6 @@ def test_render_styles_and_options(run: Run, tmp_path: Path, saved: Path, style:
 
 @pytest.mark.parametrize("suffix", ["glb", "obj", "ply", "stl", "zip"])
 def test_export_takes_the_format_from_the_name(run: Run, tmp_path: Path, saved: Path, suffix: str):
-    pytest.importorskip("core.export")
     target = tmp_path / "new" / f"ada.{suffix}"
     code, out, _ = run("export", saved, "--out", target, "--json")
     assert code == 0 and json.loads(out) == {"file": str(target), "bytes": target.stat().st_size}
@@ -307,6 +326,25 @@ def test_export_takes_the_format_from_the_name(run: Run, tmp_path: Path, saved: 
     assert target.read_bytes().startswith(start) and target.stat().st_size > 500
     if suffix == "zip":
         assert {Path(name).suffix for name in zipfile.ZipFile(target).namelist()} >= {".obj", ".mtl"}
+
+
+def bounding_height(path: Path) -> float:
+    bounds = trimesh.load(path, process=False).bounds
+    return float(bounds[1, 1] - bounds[0, 1])
+
+
+def test_export_units(run: Run, tmp_path: Path, saved: Path):
+    """Millimetres for printing unless asked otherwise; a GLB is in metres whatever is asked, and says so."""
+    assert get_args(Format) == get_args(core.export.Format) and set(get_args(Units)) == set(get_args(core.export.Units))
+    for name, units, per_metre in (("a.stl", (), 1000), ("b.ply", (), 1), ("c.ply", ("--units", "cm"), 100)):
+        assert run("export", saved, "--out", name, *units)[0] == 0
+        assert bounding_height(tmp_path / name) == pytest.approx(
+            bounding_height(tmp_path / "a.stl") * per_metre / 1000, rel=1e-4
+        )
+    assert run("export", saved, "--out", "a.glb")[0] == 0
+    code, _, err = run("export", saved, "--format", "glb", "--units", "mm", "--out", "b.glb")
+    assert code == 0 and "--units mm has no effect" in err
+    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
 
 
 def test_info_says_what_is_inside(run: Run, saved: Path):
