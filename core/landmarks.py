@@ -40,7 +40,7 @@ NOSE_TIP, FOREHEAD, CHIN, RIGHT_CHEEK, LEFT_CHEEK = 1, 10, 152, 234, 454
 # detectors propose with scores above 0.3 on walls, fur and cloth, the mesh passes most.
 MIN_PRESENCE = 0.5
 # What both detectors, shown the levelled crop of a proposal, must score on average. Measured on 69 faces of 45 photos,
-# some 30 to 1,000 px and up to profile: 0.69 or more. On about a hundred proposals that the mesh had passed and that are
+# some 30 to 1,000 px and up to profile: 0.69 or more. On about a hundred proposals that the mesh passed and that are
 # no faces (dogs, a cat, clothes, a painting's sky, parts of faces): 0.65 or less.
 MIN_SCORE = 0.67
 _MIN_DETECTOR_SCORE = 0.3
