@@ -135,7 +135,7 @@ def rasterise_triangles(corners: np.ndarray, size: int) -> np.ndarray:
     for k in range(3):
         start, end = fixed[which, k], fixed[which, (k + 1) % 3]
         dx, dy = (end - start).T
-        # Inside where dx * (y - start_y) - dy * (x - start_x) >= bias, with 0 for a top or left edge and 1 for the others.
+        # Inside where dx * (y - start_y) - dy * (x - start_x) >= bias, with 0 for a top or left edge, else 1.
         bias = np.where((dy < 0) | ((dy == 0) & (dx > 0)), 0, 1)
         # Over columns c, x = c * STEPS + half: constant - slope * c >= 0.
         constant = dx * (y - start[:, 1]) - dy * (half - start[:, 0]) - bias

@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="folder with skins/ and eyebrows/")
     parser.add_argument("--out", type=Path, help="write every skin, baked, as PNG into this folder")
     parser.add_argument("--size", type=int, default=1024, help="texels a side")
-    parser.add_argument("--report", action="store_true", help="texels per millimetre by region, beside MakeHuman's atlas")
+    parser.add_argument("--report", action="store_true", help="texels per millimetre by region and atlas")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.report:
