@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -204,7 +205,7 @@ def build(actions: Handlers) -> gr.Blocks:
             with gr.Column(scale=2, min_width=300, elem_id="likeness-sliders"):
                 sliders: list[gr.Slider] = []
                 for title, specs in SLIDERS.items():
-                    with gr.Accordion(title, open=title != "Head and light"):
+                    with gr.Accordion(title):
                         sliders += [_slider(spec) for spec in specs]
                 own = gr.Checkbox(True, label="Start from the expression on the photo", elem_id="likeness-own")
                 own.change(None, own, None, js="(value) => { window.likeness?.keepOwn(value); }")
@@ -286,6 +287,9 @@ def serve(host: str | None = None, port: int | None = None) -> None:
     sessions = Sessions(Path(tempfile.mkdtemp(prefix="likeness-", dir=uploads)))
     actions = Handlers(handlers.core_head_maker, sessions, uploads, file_address)
     demo = build(actions).queue(max_size=QUEUE_SIZE)
+    if threading.current_thread() is threading.main_thread():
+        # A container is stopped by SIGTERM, which would otherwise end the process with the visitors' files in place.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _, url, _ = demo.launch(
             server_name=host,
@@ -311,4 +315,5 @@ def serve(host: str | None = None, port: int | None = None) -> None:
             "Choose another port with --port or GRADIO_SERVER_PORT, or stop the program that uses this one."
         ) from error
     finally:
+        demo.close(verbose=False)
         sessions.close_all()

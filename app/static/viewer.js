@@ -15,7 +15,7 @@ const FILL = 0.84;
 const ZOOM_RANGE = [0.6, 6];
 const PITCH_RANGE_DEG = [-50, 60];
 // Strength of the room's reflections. The rest of the light comes from the three lamps, so that faces have modelling.
-const ROOM_INTENSITY = 0.45;
+const ROOM_INTENSITY = 0.36;
 // Share of the head's turn that the neck takes, as in people.
 const NECK_SHARE = 0.4;
 // About how far an ARKit eyeLook shape turns the eyeball at weight 1.
@@ -35,7 +35,11 @@ export class Viewer {
   #resizeObserver;
   #frame = null;
   #clay = new THREE.MeshStandardMaterial({ name: "clay", color: 0xb9b2aa, roughness: 0.62 });
-  #wire = new THREE.MeshBasicMaterial({ name: "wireframe", color: 0xe8a87c, wireframe: true });
+  // The edges over a dark surface that hides those behind it.
+  #wire = [
+    new THREE.MeshStandardMaterial({ color: 0x3a3733, roughness: 0.8, polygonOffset: true, polygonOffsetFactor: 1 }),
+    new THREE.MeshBasicMaterial({ color: 0xe8a87c, wireframe: true }),
+  ];
 
   // The head on show: { root, bytes, fileName, final, meshes, materials, bones, restRotations, ownWeights, size, centre }.
   #head = null;
@@ -216,7 +220,7 @@ export class Viewer {
     this.#release(this.#before);
     this.#release(this.#head);
     this.#clay.dispose();
-    this.#wire.dispose();
+    for (const material of this.#wire) material.dispose();
     this.#environment.dispose();
     this.#keyLamp.dispose();
     this.#renderer.dispose();
@@ -234,14 +238,14 @@ export class Viewer {
     this.#scene.environment = this.#environment.texture;
     this.#scene.environmentIntensity = ROOM_INTENSITY;
 
-    this.#keyLamp = new THREE.DirectionalLight(0xfff1e2, 2.1);
+    this.#keyLamp = new THREE.DirectionalLight(0xfff1e2, 1.9);
     this.#keyLamp.position.set(-0.9, 0.95, 1.5);
     this.#keyLamp.castShadow = true;
     this.#keyLamp.shadow.mapSize.set(1024, 1024);
-    this.#keyLamp.shadow.radius = 5;
+    this.#keyLamp.shadow.radius = 9;
     this.#keyLamp.shadow.bias = -0.0006;
-    this.#keyLamp.shadow.normalBias = 0.002;
-    this.#keyLamp.shadow.intensity = 0.75;
+    this.#keyLamp.shadow.normalBias = 0.004;
+    this.#keyLamp.shadow.intensity = 0.6;
     const reach = 0.25;
     Object.assign(this.#keyLamp.shadow.camera, {
       left: -reach,
@@ -251,7 +255,7 @@ export class Viewer {
       near: 1,
       far: 3,
     });
-    const fill = new THREE.DirectionalLight(0xe4ecff, 0.45);
+    const fill = new THREE.DirectionalLight(0xe4ecff, 0.3);
     fill.position.set(1.4, 0.2, 1.1);
     const rim = new THREE.DirectionalLight(0xdfe8ff, 1.3);
     rim.position.set(0.9, 0.8, -1.4);
@@ -273,6 +277,9 @@ export class Viewer {
       if (!object.isMesh) return;
       head.meshes.push(object);
       head.materials.set(object, object.material);
+      // With a list of two materials, both draw everything.
+      object.geometry.addGroup(0, Infinity, 0);
+      object.geometry.addGroup(0, Infinity, 1);
       head.ownWeights.set(object, [...(object.morphTargetInfluences ?? [])]);
       // Expressions leave the bounds of the rest pose; a head is never worth culling.
       object.frustumCulled = false;
