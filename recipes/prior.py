@@ -41,7 +41,7 @@ ASYMMETRY = 0.25  # of a paired target's deviation: Kowner 1996 and others find 
 LOCAL_LIMIT = 1.0  # values are squashed smoothly into +-1, the range that MakeHuman's sliders allow
 # MakeHuman's weight slider is made for bodies and hardly reaches the face; these local targets go with it, each by its
 # own value per standard deviation of weight (0.17): fuller cheeks, a wider neck, a double chin.
-WEIGHT_TARGETS = {"head-fat": 0.12, "cheek-volume": 0.15, "neck-double": 0.15, "neck-scale-horiz": 0.08}
+WEIGHT_TARGETS = {"head-fat": 0.22, "cheek-volume": 0.35, "neck-double": 0.40, "neck-scale-horiz": 0.18}
 WEIGHT_SIGMA = 0.17
 MEAN_TOLERANCE = 0.1  # of a survey's deviation: how far a mean may stay off rather than bend many targets
 SD_TOLERANCE = 0.25  # the same for spreads; what it costs is made up by repeating
