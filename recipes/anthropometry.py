@@ -187,7 +187,7 @@ SOURCES = {
     "ANSUR II": "Gordon CC et al. (2014) 2012 Anthropometric Survey of U.S. Army Personnel: Methods and Summary "
     "Statistics, NATICK/TR-15/007; statistics of the public data files (4,082 men, 1,986 women)",
     "NIOSH": "Zhuang Z, Bradtmiller B (2005) Head-and-face anthropometric survey of U.S. respirator users, J Occup "
-    "Environ Hyg 2(11):567-576 (3,997 adults aged 18-66, data set RD-10130-2020-0)",
+    "Environ Hyg 2(11):567-576 (3,997 adults aged 18-66, data set RD-10130-2020-0); see the note on checking below",
     "3DFN": "Weinberg SM et al. (2016) The 3D Facial Norms Database: part 1, Cleft Palate Craniofac J 53(6):e185-e197, "
     "growth curves by sex read at 25 years (as tabulated in Cliniface)",
     "Dodgson": "Dodgson NA (2004) Variation and extrema of human interpupillary distance, Proc SPIE 5291:36-46 "

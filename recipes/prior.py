@@ -37,7 +37,7 @@ LOCAL_SIGMA = (
     ("nose-point-up", 0.15), ("nose-", 0.25), ("chin-bones", 0.30), ("chin-", 0.20), ("cheek-", 0.30), ("", 0.2),
 )  # fmt: skip
 SIZE_SIGMA = 0.03  # relative; ANSUR II head circumference varies by 2.8 % in men and 3.5 % in women
-ASYMMETRY = 0.25  # of a paired target's deviation: Kowner 1996 and others find left-right differences of a few per cent
+ASYMMETRY = 0.25  # of a paired target's deviation: an assumption, faces are visibly but slightly asymmetric
 LOCAL_LIMIT = 1.0  # values are squashed smoothly into +-1, the range that MakeHuman's sliders allow
 # MakeHuman's weight slider is made for bodies and hardly reaches the face; these local targets go with it, each by its
 # own value per standard deviation of weight (0.17): fuller cheeks, a wider neck, a double chin.
