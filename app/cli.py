@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -467,6 +468,8 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 7860,
 ) -> None:
     """Serve the page until it is interrupted."""
+    # A container is stopped by SIGTERM: leave as after Ctrl+C, so that visitors' photos are removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with sentences(as_json=False):
         from app.ui import serve as run
 
