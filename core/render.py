@@ -558,10 +558,14 @@ def _surfaces(
         corners = torch.cat([_image(attributes, b)[0], corner_uv], dim=2)
         normals, position, pixel_uv = _weighted(corners, rows, weights).split([3, 3, 2])
         normals = torch.where(inward[b].index_select(0, rows), -normals, normals)
-        normals = functional.normalize(normals, dim=0, eps=1e-12)
-        view = functional.normalize(_image(centre, b)[0, :, None] - position, dim=0)
-        surfaces.append(_Surface(pixels, rows, normals.T, view.T, pixel_uv.T))
+        view = _unit(_image(centre, b)[0, :, None] - position)
+        surfaces.append(_Surface(pixels, rows, _unit(normals).T, view.T, pixel_uv.T))
     return surfaces
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    """Unit vectors ``[3, N]``. (functional.normalize is ten times slower along a leading axis.)"""
+    return vectors * (vectors * vectors).sum(dim=0).clamp_min(1e-24).rsqrt()
 
 
 def _image(batched: Tensor, b: int) -> Tensor:
