@@ -1,8 +1,8 @@
 // The Khronos glTF validator on one file; prints its report as JSON. Usage: node gltf_validator.cjs FILE.glb
-'use strict';
+"use strict";
 
-const fs = require('node:fs');
-const validator = require('gltf-validator');
+const fs = require("node:fs");
+const validator = require("gltf-validator");
 
 const data = fs.readFileSync(process.argv[2]);
 validator
