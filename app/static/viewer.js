@@ -10,8 +10,9 @@ import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 
 // A portrait lens: about 85 mm on full frame. Wider ones swell the nose.
 const FIELD_OF_VIEW_DEG = 16;
-// How much of the picture's smaller side the head fills at zoom 1.
-const FILL = 0.84;
+// How much of the picture's smaller side the head fills at zoom 1, and how far it is lifted for the toolbar below it.
+const FILL = 0.83;
+const LIFT_PX = 20;
 const ZOOM_RANGE = [0.6, 6];
 const PITCH_RANGE_DEG = [-50, 60];
 // Strength of the room's reflections. The rest of the light comes from the three lamps, so that faces have modelling.
@@ -411,7 +412,7 @@ export class Viewer {
     const before = this.#framedDistance;
     this.#renderer.setSize(clientWidth, clientHeight, false);
     this.#camera.aspect = clientWidth / clientHeight;
-    this.#camera.updateProjectionMatrix();
+    this.#camera.setViewOffset(clientWidth, clientHeight, 0, LIFT_PX, clientWidth, clientHeight);
     this.#applyZoomLimits();
     // The same zoom in the new shape of the picture.
     const offset = this.#camera.position.clone().sub(this.#controls.target);
