@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
@@ -126,7 +126,7 @@ def _rasterize_one(points_px: Tensor, faces: Tensor, height: int, width: int, cu
     corners = points_px.double()[faces]  # [F, corner, xyz]: double, or rows of huge faces miss by pixels
     drawn = torch.isfinite(corners).all(dim=2).all(dim=1) & (corners[..., 2] > NEAR_M).all(dim=1)
     if cull_backfaces:
-        drawn &= _signed_area(corners[..., :2]) < 0
+        drawn &= front_facing(corners[..., :2])
     # Off-screen faces go early; comparisons with NaN are false, so these must come after `drawn`.
     low, high = corners[..., :2].amin(dim=1), corners[..., :2].amax(dim=1)
     drawn &= (high > 0).all(dim=1) & (low[:, 0] < width) & (low[:, 1] < height)
@@ -189,6 +189,11 @@ def _rasterize_one(points_px: Tensor, faces: Tensor, height: int, width: int, cu
 def _first_centre_from(coordinate: Tensor, size: int) -> Tensor:
     """Index of the first pixel whose centre is at or after `coordinate`, in 0..size."""
     return (coordinate - 0.5).clamp(-1.0, size).ceil().clamp(0, size).long()
+
+
+def front_facing(corners_px: Float[Tensor, "*batch 3 2"]) -> Bool[Tensor, "*batch"]:
+    """Whether faces are seen from outside, from their corners in pixels. False for faces without area."""
+    return _signed_area(corners_px) < 0
 
 
 def _signed_area(corners_px: Tensor) -> Tensor:
@@ -367,7 +372,7 @@ def antialias(
     face_count = faces.shape[0]
     points_px = points_px.expand(batch, -1, -1)
     corners = points_px[:, faces, :2]
-    outside = _signed_area(corners.detach()) < 0
+    outside = front_facing(corners.detach())
     across = outside[:, neighbours.clamp_min(0).flatten()].reshape(batch, face_count, 3)
     silhouette = ((neighbours < 0) | (across != outside[..., None])).flatten(0, 1)  # [B * F, edge opposite corner]
     corners = corners.flatten(0, 1)
@@ -661,9 +666,9 @@ def render_head(
 
     style: "textured" (materials lit by `light`), "albedo" (materials without light) or "clay" (one matt colour,
     needs no materials; lashes are left out). light: in the head frame; None is `studio_light` moving with the
-    camera. background: sRGB, one colour or a picture. supersample: rendered so many times larger and averaged in linear light. Lashes are
-    blended by their alpha over everything behind them, the nearest lash only. Raises ValueError for an unknown
-    style and for one whose materials are missing.
+    camera. background: sRGB, one colour or a picture. supersample: rendered so many times larger and averaged in
+    linear light. Lashes are blended by their alpha over everything behind them, the nearest lash only. Raises
+    ValueError for an unknown style and for one whose materials are missing.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -624,3 +625,25 @@ def test_albedo_style_shows_the_maps_and_lashes_blend_by_alpha() -> None:
     assert torch.allclose(half[:, lashes], linear_to_srgb(mixed)[:, None].expand(3, int(lashes.sum())), atol=1e-3)
     outside = (invisible - full).abs().amax(0) == 0
     assert outside.float().mean() > 0.9  # nothing else changed
+
+
+def test_pytorch3d_sees_the_same_faces() -> None:
+    pytest.importorskip("pytorch3d", reason="PyTorch3D is not installed (it has no wheel for this platform)")
+    from core import render_pytorch3d
+
+    vertices, faces = ball(3)
+    for height, width in ((64, 64), (48, 81), (81, 48)):
+        points = project(vertices, camera_at(height=height, width=width, focal=150.0, yaw=0.3)).float()
+        for cull in (False, True):
+            ours = rasterize(points, faces, height, width, cull)
+            theirs = render_pytorch3d.rasterize(points, faces, height, width, cull)
+            assert (ours != theirs).float().mean() < 2e-3
+
+
+def test_missing_pytorch3d_is_reported_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from core import render_pytorch3d
+
+    monkeypatch.setitem(sys.modules, "pytorch3d.renderer.mesh.rasterize_meshes", None)
+    points, faces = image_plane([[0, 0], [1, 0], [0, 1]]), torch.tensor([[0, 1, 2]])
+    with pytest.raises(ImportError, match=r"PyTorch3D, which could not be imported \(.+\)\. Install"):
+        render_pytorch3d.rasterize(points, faces, 2, 2)
