@@ -1,0 +1,834 @@
+"""From a fitted photo to the maps of the head: unwrap, remove the light, leave out what is not skin, complete.
+
+The order matters and is that of `build_materials`: the photo is sampled where texels see it (`unwrap`); tone and
+light come from texels that are surely skin (core/lighting.py); with both known, what cannot be skin (hair, glasses,
+hands) is told from what can (`foreign`); the light is divided out (`delight`); and what no pixel showed is completed,
+first from the other side of the face, then from the mean skin (`complete`).
+
+All maps are ``[C, U, U]`` in the layout of `core.atlas`; colours are linear unless named otherwise.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from core.albedo.parametric import SkinLook, paint_roughness, paint_skin, skin_tone
+from core.atlas import atlas_lookup, interpolate, positions
+from core.camera import Camera
+from core.color import linear_to_srgb, srgb_to_linear
+from core.head import PARTS, HeadModel
+from core.landmarks import LEFT_IRIS, RIGHT_IRIS, Landmarks
+from core.lighting import Tone, TonePalette, constant_light, fit_light, fit_tone, shading
+from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
+from core.mesh import vertex_normals
+from core.photo import Photo
+from core.render import fragments
+
+# Loops of mediapipe's face mesh (its published topology), in order around each feature; "right" is the person's own.
+RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
+LEFT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+NOSE = (1, 2, 4, 5, 6, 19, 45, 48, 64, 94, 98, 97, 115, 168, 195, 197, 275, 278, 294, 326, 327, 344)
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148,
+             176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
+_NOSTRILS = (98, 327, 2, 1)
+
+VISIBILITY_SIDE_PX = 640  # the head's longer side in the depth map that decides what is hidden
+STATISTICS_SIDE = 256  # side of the map on which light and tone are fitted
+
+
+# --- small tools on maps, in numpy because OpenCV is ------------------------------------------------------------------
+
+
+def _smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
+    t = np.clip((x - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur of ``[H, W]`` or ``[H, W, C]``; wide ones on a smaller picture, where they cost as little."""
+    import cv2
+
+    factor = 1
+    while sigma / factor > 6 and min(image.shape[:2]) // (factor * 2) >= 8:
+        factor *= 2
+    if factor > 1:
+        size = (image.shape[1] // factor, image.shape[0] // factor)
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REFLECT)
+        return cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_LINEAR)
+    return cv2.GaussianBlur(image, (0, 0), sigma, borderType=cv2.BORDER_REFLECT)
+
+
+def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
+    """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993); 0 where no weight is near."""
+    both = _blur(np.concatenate([image * weight[..., None], weight[..., None]], 2), sigma)
+    return both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
+
+
+def _to_numpy(image: Tensor) -> np.ndarray:
+    """``[C, H, W]`` tensor to ``[H, W, C]`` float32 array."""
+    return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy(), dtype=np.float32)
+
+
+def _to_tensor(image: np.ndarray, like: Tensor) -> Tensor:
+    """``[H, W, C]`` array to ``[C, H, W]`` tensor."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).to(like)
+
+
+# --- what is where on the map -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Regions:
+    """Soft masks ``[U, U]`` (0..1) of the map; the same for every person.
+
+    face: inside mediapipe's face oval. brows, eyes (with lids), lips, nostrils: around the landmarks' polygons.
+    beard: where beards grow. scalp: where hair grows; ears. texels_per_mm: ``[U, U]`` local density. mm: the middle of
+    the face, one number.
+    """
+
+    face: np.ndarray
+    brows: np.ndarray
+    eyes: np.ndarray
+    eye_surround: np.ndarray
+    lips: np.ndarray
+    nostrils: np.ndarray
+    beard: np.ndarray
+    scalp: np.ndarray
+    ears: np.ndarray
+    centre: np.ndarray
+    inside: np.ndarray
+    texels_per_mm: float
+
+
+def _regions(head: HeadModel, size: int) -> _Regions:
+    embedding = head.landmarks["mediapipe"]
+    scalp = head.region("scalp") if "scalp" in head.region_names else None
+    return _regions_of(_Identity(head), embedding.face_index, size, scalp)
+
+
+class _Identity:
+    """A head model as a cache key: by identity."""
+
+    def __init__(self, head: HeadModel) -> None:
+        self.head = head
+
+    def __hash__(self) -> int:
+        return id(self.head.uv)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other.head.uv is self.head.uv
+
+
+@functools.lru_cache(maxsize=4)
+def _regions_of(key: _Identity, landmark_faces: Tensor, size: int, scalp_vertices: Tensor | None) -> _Regions:
+    import cv2
+
+    head = key.head
+    uv = _landmark_uv(head).numpy()
+    pixel = np.stack([uv[:, 0] * size, (1 - uv[:, 1]) * size], 1)
+    p = positions(head, head.template, size).numpy()
+    inside = atlas_lookup(head, size).inside.numpy()
+    points = head.landmark_points("mediapipe", head.template).numpy()
+    # Texels per millimetre in the middle of the face, from the distance between the outer eye corners.
+    density = np.linalg.norm(pixel[263] - pixel[33]) / (np.linalg.norm(points[263] - points[33]) * 1000)
+
+    def polygon(loop: tuple[int, ...], grow_mm: float, soft_mm: float) -> np.ndarray:
+        mask = np.zeros((size, size), np.uint8)
+        cv2.fillPoly(mask, [np.rint(pixel[list(loop)] * 16).astype(np.int32)], 255, shift=4)
+        if grow_mm > 0:
+            radius = max(1, round(grow_mm * density))
+            mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
+        return np.clip(_blur(mask.astype(np.float32) / 255, soft_mm * density), 0, 1)
+
+    span = np.linalg.norm(points[263] - points[33]) / 0.0885  # heads of other sizes and origins (FLAME)
+    centre = (points[263] + points[33]) / 2
+    x, y, z = np.moveaxis((p - centre) / span, 2, 0)
+    z = z + 0.0115  # metres from the eyes' centres on the mean head
+    if scalp_vertices is None:
+        # Height of the hairline above the eyes against depth: forehead, temple, sideburn, over the ear, nape.
+        hairline = np.interp(
+            z,
+            [-0.175, -0.150, -0.125, -0.112, -0.092, -0.080, -0.066, -0.050, -0.020, 0.000, 0.015],
+            [-0.060, -0.062, -0.040, 0.000, 0.032, 0.028, -0.010, 0.010, 0.056, 0.066, 0.068],
+        )
+        scalp = _smoothstep(-0.006, 0.006, y - hairline)
+    else:
+        scalp = interpolate(head, scalp_vertices[:, None].float(), size)[..., 0].numpy()
+    ears = _smoothstep(0.068, 0.072, np.abs(x)) * _smoothstep(-0.125, -0.115, z) * _smoothstep(-0.050, -0.062, z)
+    ears = ears * _smoothstep(0.040, 0.034, y) * _smoothstep(-0.048, -0.040, y)
+    face = polygon(FACE_OVAL, 0, 2.0)
+    outline = np.concatenate([pixel[list(RIGHT_EYE)], pixel[list(LEFT_EYE)], pixel[list(LIPS)], pixel[list(NOSE)]])
+    hull = cv2.convexHull(np.rint(outline).astype(np.int32))
+    centre_map = np.zeros((size, size), np.uint8)
+    cv2.fillConvexPoly(centre_map, hull, 255)
+    centre_map = np.clip(_blur(centre_map.astype(np.float32) / 255, 4 * density), 0, 1)
+    chin_y = float((points[152] - centre)[1] / span)
+    nose_y = float((points[2] - centre)[1] / span)
+    lips = polygon(LIPS, 1.5, 0.8)
+    # Beard: below the nose and on the jaw up to the sideburns, down to the throat.
+    beard = _smoothstep(nose_y + 0.006, nose_y - 0.004, y - np.maximum(0, (np.abs(x) - 0.045) * 1.6))
+    beard = beard * _smoothstep(-0.085, -0.070, z) * (1 - lips) * _smoothstep(chin_y - 0.014, chin_y - 0.002, y)
+    eyes = np.maximum(polygon(RIGHT_EYE, 2.5, 0.8), polygon(LEFT_EYE, 2.5, 0.8))
+    surround = np.maximum(polygon(RIGHT_EYE, 17, 2.0), polygon(LEFT_EYE, 17, 2.0))
+    brows = np.maximum(polygon(RIGHT_BROW, 3.0, 1.2), polygon(LEFT_BROW, 3.0, 1.2))
+    nostrils = np.zeros((size, size), np.float32)
+    for left, right in ((98, 97), (327, 326)):
+        at = (pixel[left] + pixel[right]) / 2
+        cv2.circle(nostrils, (int(at[0]), int(at[1])), max(1, round(5 * density)), 1.0, -1)
+    nostrils = _blur(nostrils, density)
+    maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp * (1 - ears), ears, centre_map]
+    return _Regions(*(m.astype(np.float32) for m in maps), inside, float(density))
+
+
+def _landmark_uv(head: HeadModel) -> Float[Tensor, "L 2"]:
+    """Texture coordinates of the mediapipe landmarks."""
+    embedding = head.landmarks["mediapipe"]
+    return (head.uv[head.uv_faces[embedding.face_index]] * embedding.barycentric[..., None]).sum(1)
+
+
+# --- unwrapping -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Unwrap:
+    """What the photo shows of each texel. color_linear: ``[3, U, U]``, any value where the weight is 0. weight:
+    ``[U, U]`` 0..1, how far to trust it: 0 hidden, turned away or outside, 1 seen well."""
+
+    color_linear: Float[Tensor, "3 U U"]
+    weight: Float[Tensor, "U U"]
+
+
+@torch.no_grad()
+def unwrap(
+    photo: Photo,
+    head: HeadModel,
+    vertices: Float[Tensor, "V 3"],
+    camera: Camera,
+    person_mask: Float[Tensor, "h w"] | None = None,
+    size: int = 1024,
+    landmarks: Landmarks | None = None,
+) -> Unwrap:
+    """The photo's colours on the skin map.
+
+    vertices: the fitted head, head frame; camera: of the whole photo, one view; person_mask: 0..1 for every pixel of
+    the photo. A texel is seen where its depth agrees with a depth map of the whole head without lashes. Its weight
+    falls with the angle of view (from 50 to 78 degrees), within 2 to 6 mm of an outline in the photo (where a small
+    error of the fit would paint background on cheeks, or the cheek behind the nose on the nose), at the photo's
+    border and outside the person. Photos with more pixels than texels are averaged first. With `landmarks`, texels
+    near eyes, brows, nose and mouth are read where the detector saw the feature: what the fit left over, up to 4 % of
+    the face, is taken up smoothly.
+    """
+    import cv2
+
+    if (photo.height, photo.width) != (camera.height, camera.width):
+        raise ValueError(
+            f"The camera is of a photo of {camera.width} x {camera.height}, not {photo.width} x {photo.height} pixels."
+        )
+    place = positions(head, vertices, size).reshape(1, -1, 3)
+    normal = interpolate(head, vertex_normals(vertices, head.faces), size).reshape(-1, 3)
+    normal = torch.nn.functional.normalize(normal, dim=1)
+    projected = camera.project(place)[0]
+    view = torch.nn.functional.normalize(camera.centre - place[0], dim=1)
+    cosine = (normal * view).sum(1).reshape(size, size).numpy()
+    x, y, depth = (projected[:, i].reshape(size, size).numpy() for i in range(3))
+
+    # Visibility on a crop of the head, at a size that does not depend on the photo's.
+    corners = camera.project(vertices[None])[0, :, :2]
+    low, high = corners.amin(0).clamp_min(-2.0 * max(camera.width, camera.height)), corners.amax(0)
+    extent = float((high - low).max().clamp(1.0, 5.0 * max(camera.width, camera.height)))
+    scale = VISIBILITY_SIDE_PX / extent
+    left, top = float(low[0]) - 4 / scale, float(low[1]) - 4 / scale
+    side_x, side_y = (min(int(float(d) * scale) + 9, VISIBILITY_SIDE_PX + 9) for d in high - low)
+    crop = camera.crop_and_resize(left, top, scale, side_y, side_x)
+    opaque = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
+    seen = fragments(vertices[None], head.faces[opaque], crop)
+    buffer = seen.depth[0].numpy().astype(np.float32)
+    part = torch.where(seen.face_index[0] < 0, -1, head.face_part[opaque[seen.face_index[0].clamp_min(0)]]).numpy()
+    buffer = np.where(np.isfinite(buffer), buffer, 1e3).astype(np.float32)
+    metres_per_px = float(depth.mean()) / float(crop.focal_px)
+    crop_x, crop_y = ((x - left) * scale - 0.5).astype(np.float32), ((y - top) * scale - 0.5).astype(np.float32)
+    nearest = cv2.remap(buffer, crop_x, crop_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
+    slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, 0.15)
+    visible = depth < nearest + 0.0012 + metres_per_px * slope
+
+    # Outlines: where depth jumps between pixels, except around the mouth's inside and the eyeballs, whose borders
+    # are drawn by thin lids and lips that would vanish under a margin.
+    kernel = np.ones((3, 3), np.uint8)
+    jump = (cv2.dilate(buffer, kernel) - cv2.erode(buffer, kernel)) > max(0.006, 4 * metres_per_px)
+    inner = np.isin(part, [PARTS.index(name) for name in PARTS if name not in ("skin", "lashes")]).astype(np.uint8)
+    jump &= cv2.dilate(inner, np.ones((7, 7), np.uint8)) == 0
+    to_outline = cv2.distanceTransform((~jump).astype(np.uint8), cv2.DIST_L2, 5) * (metres_per_px * 1000)
+    margin_mm = cv2.remap(to_outline, crop_x, crop_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+
+    # In the middle of the face steep views are better than none: the mean skin's nostrils would be another person's.
+    centre = _regions(head, size).centre
+    weight = _smoothstep(0.2, 0.64, cosine) * _smoothstep(1.5, 6.0, margin_mm)
+    weight = weight + centre * (_smoothstep(0.0, 0.35, cosine) * _smoothstep(0.5, 2.5, margin_mm) - weight)
+    weight *= visible
+    weight *= _smoothstep(0.0, 4.0, np.minimum(np.minimum(x, camera.width - x), np.minimum(y, camera.height - y)))
+    weight *= atlas_lookup(head, size).inside.numpy()
+
+    if landmarks is not None:
+        shift = _feature_shift(head, vertices, camera, landmarks, size)
+        x, y = x + shift[..., 0], y + shift[..., 1]
+    if person_mask is not None:
+        mask = np.ascontiguousarray(person_mask.numpy(), dtype=np.float32)
+        belongs = cv2.remap(mask, (x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.INTER_LINEAR)
+        weight *= _smoothstep(0.3, 0.8, belongs)
+    color = _sample(photo, x, y, weight)
+    like = vertices
+    return Unwrap(
+        srgb_to_linear(_to_tensor(color, like)), torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)).to(like)
+    )
+
+
+def _sample(photo: Photo, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """sRGB colours 0..1 ``[U, U, 3]`` of the photo at pixel positions, averaged where there are more pixels than texels."""
+    import cv2
+
+    sure = weight > 0.3
+    if not sure.any():
+        return np.zeros((*x.shape, 3), np.float32)
+    used = weight > 0
+    left, top = (max(int(v[used].min()) - 4, 0) for v in (x, y))
+    right = min(int(x[used].max()) + 5, photo.width)
+    bottom = min(int(y[used].max()) + 5, photo.height)
+    pixels = photo.pixels[top:bottom, left:right]
+    step = np.hypot(np.diff(x, axis=1)[1:], np.diff(y, axis=1)[1:])
+    step_y = np.hypot(np.diff(x, axis=0)[:, 1:], np.diff(y, axis=0)[:, 1:])
+    pixels_per_texel = float(np.median(np.sqrt(step * step_y)[sure[1:, 1:]]))
+    fx = fy = 1.0
+    if pixels_per_texel > 1.5:
+        height, width = pixels.shape[:2]
+        small = (max(2, round(width / pixels_per_texel)), max(2, round(height / pixels_per_texel)))
+        pixels = cv2.resize(pixels, small, interpolation=cv2.INTER_AREA)
+        fx, fy = small[0] / width, small[1] / height
+    # Enlarging, a cubic keeps edges that a linear would make into facets.
+    method = cv2.INTER_CUBIC if pixels_per_texel < 0.7 else cv2.INTER_LINEAR
+    map_x, map_y = ((x - left) * fx - 0.5).astype(np.float32), ((y - top) * fy - 0.5).astype(np.float32)
+    image = np.ascontiguousarray(pixels).astype(np.float32) / 255
+    return np.clip(cv2.remap(image, map_x, map_y, method, borderMode=cv2.BORDER_REPLICATE), 0, 1)
+
+
+def _feature_shift(
+    head: HeadModel, vertices: Tensor, camera: Camera, landmarks: Landmarks, size: int
+) -> np.ndarray:
+    """How far each texel is from where the detector saw its feature: ``[U, U, 2]`` photo pixels.
+
+    A kernel average over the landmarks of eyes, brows, nose and lips (sigma 6 mm on the mean head) that fades to 0
+    away from them. The face's contour points are left out: they slide along the surface with the pose.
+    """
+    import cv2
+
+    names = sorted({*RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE, *LIPS, *LIPS_INNER, *NOSE})
+    points = head.landmark_points("mediapipe", vertices)[names]
+    normals = vertex_normals(vertices, head.faces)
+    facing = torch.nn.functional.normalize(camera.centre - points, dim=1)
+    embedding = head.landmarks["mediapipe"]
+    normal = (normals[head.faces[embedding.face_index]] * embedding.barycentric[..., None]).sum(1)[names]
+    trust = ((normal * facing).sum(1) - 0.1).clamp(0, 0.4) / 0.4
+    offset = landmarks.points_px[names] - camera.project(points[None])[0, :, :2]
+    face_px = (landmarks.points_px[:468].amax(0) - landmarks.points_px[:468].amin(0)).max()
+    offset = offset * (0.04 * face_px / offset.norm(dim=1, keepdim=True).clamp_min(1e-6)).clamp_max(1.0)
+
+    coarse = 128
+    place = positions(head, head.template, coarse).reshape(-1, 3)
+    centres = head.landmark_points("mediapipe", head.template)[names]
+    kernel = torch.exp(-0.5 * (torch.cdist(place, centres) / 0.006) ** 2) * trust
+    shift = (kernel @ offset) / (kernel.sum(1, keepdim=True) + 0.3)
+    return cv2.resize(shift.reshape(coarse, coarse, 2).numpy(), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+# --- completing -------------------------------------------------------------------------------------------------------
+
+
+def mirrored(image: Float[Tensor, "*C U U"]) -> Float[Tensor, "*C U U"]:
+    """The map of the head seen in a mirror: the atlas is symmetric, u -> 1 - u."""
+    return image.flip(-1)
+
+
+def complete(
+    known: Float[Tensor, "3 U U"],
+    weight: Float[Tensor, "U U"],
+    guide: Float[Tensor, "3 U U"],
+    trust: Float[Tensor, "U U"] | None = None,
+    reach: float = 0.12,
+) -> Float[Tensor, "3 U U"]:
+    """Fill a partly known map with the detail of another one and no visible seam.
+
+    What the known map and the guide differ by is carried into the unknown as a smooth field of log ratios, and the
+    guide, corrected by it, takes over as the weight falls to 0. This solves the membrane of Poisson image editing
+    (Perez et al. 2003; Farbman et al. 2009) in log albedo by pyramid, "push-pull" (Gortler et al. 1996, 3.4).
+
+    Texels of weight 1 keep their value exactly. trust: what of the known map may colour the unknown (default: the
+    weight); features such as brows and lips say nothing about the skin's colour. reach: how far local differences are
+    carried, as a share of the map; beyond it only their overall mean is, so that opposite borders of the map, which
+    are one line at the back of the head, agree.
+    """
+    w = weight.detach().cpu().numpy().astype(np.float32)
+    t = w if trust is None else trust.detach().cpu().numpy().astype(np.float32)
+    if not (w > 0).any():
+        return guide.clone()
+    log_known, log_guide = (np.log(np.maximum(_to_numpy(m), 1e-3)) for m in (known, guide))
+    difference = np.clip(log_known - log_guide, -1.5, 1.5)
+    sure = t * w
+    total = float(sure.sum())
+    mean = (difference * sure[..., None]).sum((0, 1)) / total if total > 0 else np.zeros(3, np.float32)
+    field = mean + _push_pull(difference - mean, sure, reach)
+    filled = np.exp(log_guide + field)
+    blended = w[..., None] * _to_numpy(known) + (1 - w[..., None]) * filled
+    result = _to_tensor(blended.astype(np.float32), known)
+    return torch.where(weight >= 1, known, result)
+
+
+def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarray:
+    """Smooth extension of ``[U, U, C]`` values into where the weight is 0, fading to 0 beyond `reach` of the map."""
+    import cv2
+
+    size = values.shape[0]
+    levels = []
+    v, w = values * weight[..., None], weight
+    while min(v.shape[:2]) > 4:
+        levels.append((v, w))
+        v, w = (cv2.resize(a, (a.shape[1] // 2, a.shape[0] // 2), interpolation=cv2.INTER_AREA) for a in (v, w))
+    # Up again: each level keeps what it knows and takes the rest from the coarser one.
+    result = np.zeros_like(v)
+    for v, w in reversed(levels):
+        result = cv2.resize(result, (v.shape[1], v.shape[0]), interpolation=cv2.INTER_LINEAR)
+        cell = 1 / v.shape[0]
+        known = np.clip(w * 4, 0, 1)[..., None]  # a quarter of a cell known is enough to speak for it
+        local = v / np.maximum(w[..., None], 1e-6)
+        fade = 1.0 if cell < reach else 0.0
+        result = result + fade * known * (local - result)
+        if 2 / size < cell:
+            result = cv2.GaussianBlur(result, (5, 5), 0.8, borderType=cv2.BORDER_REPLICATE)
+    return result
+
+
+# --- removing the light -----------------------------------------------------------------------------------------------
+
+
+def delight(
+    color_linear: Float[Tensor, "3 U U"], normals: Float[Tensor, "U U 3"], sh: Float[Tensor, "9 3"]
+) -> Float[Tensor, "3 U U"]:
+    """Albedo: the colour divided by the light's shading of each texel (`lighting.shading`, which has a floor)."""
+    return color_linear / shading(normals, sh).permute(2, 0, 1)
+
+
+def _uneven(residual: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.ndarray:
+    """Light that second-order harmonics could not follow, as a log field ``[U, U, 3]``.
+
+    residual: log of albedo over the coarse albedo. Cast shadows and the dimness of hollows are smooth and much the
+    same in all channels, and faces are symmetric while light seldom is: of the residual's low frequencies (12 mm) the
+    part that differs between left and right is taken for light wholly, the common part by half and not where a
+    beard grows. More than a factor of two is not shadow but another material.
+    """
+    size = skin.shape[0]
+    half = size // 2 if size >= 512 else size
+    import cv2
+
+    shrink = (half, half)
+    r = cv2.resize(np.clip(residual, -0.9, 0.9) * skin[..., None], shrink, interpolation=cv2.INTER_AREA)
+    w = cv2.resize(skin, shrink, interpolation=cv2.INTER_AREA)
+    sigma = 12 * regions.texels_per_mm * half / size
+    both = _blur(np.concatenate([r, w[..., None]], 2), sigma)
+    support = both[..., 3:]
+    low = both[..., :3] / np.maximum(support, 0.02)
+    # Colour varies over a real face (nose, cheeks, forehead), so two thirds of the chroma stay.
+    luma = low.mean(2, keepdims=True)
+    low = luma + (low - luma) / 3
+    other, other_support = low[:, ::-1], support[:, ::-1]
+    shared = np.clip(np.minimum(support, other_support) / 0.15, 0, 1)
+    common = low + shared * ((low + other) / 2 - low)
+    beard = cv2.resize(regions.beard, shrink, interpolation=cv2.INTER_AREA)[..., None]
+    # Below zero and on the beard's place, the common part is a beard.
+    keep = 1 - beard * (common.mean(2, keepdims=True) < 0)
+    field = (low - common) + 0.5 * common * keep
+    field = np.clip(field, -0.7, 0.7) * np.clip(support / 0.1, 0, 1)
+    return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
+def _without_highlights(albedo: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.ndarray:
+    """Shine compressed: luminance more than 12 % above its surroundings (9 mm) is reduced to a fifth of the excess.
+
+    Highlights on skin have the light's colour, which is white once the cast is divided out (dichromatic model,
+    Shafer 1985), so what is taken away is grey; but never more than leaves the surroundings' colour.
+    """
+    luma = albedo @ np.array([0.2126, 0.7152, 0.0722], np.float32)
+    sigma = 9 * regions.texels_per_mm
+    around = _masked_blur(np.concatenate([np.minimum(albedo, 1.5)], 2), skin, sigma)
+    around_luma = np.maximum(around @ np.array([0.2126, 0.7152, 0.0722], np.float32), 1e-3)
+    excess = luma - 1.12 * around_luma
+    shine = np.maximum(excess, 0) * skin * 0.8
+    grey = albedo - shine[..., None]
+    ratio = around / around_luma[..., None]
+    target = np.maximum(luma - shine, 1e-4)[..., None]
+    grey_luma = np.maximum(grey @ np.array([0.2126, 0.7152, 0.0722], np.float32), 1e-4)[..., None]
+    # Of the two ways down, subtracting grey and taking the surroundings' hue, the less saturated.
+    share = np.clip(shine[..., None] / (0.5 * around_luma[..., None]), 0, 1)
+    restored = (1 - share) * np.maximum(grey, 0.25 * albedo) * target / np.maximum(grey_luma, 0.25 * luma[..., None]) + share * ratio * target
+    return np.where(shine[..., None] > 0, restored, albedo)
+
+
+# --- what is not skin -------------------------------------------------------------------------------------------------
+
+
+def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.ndarray:
+    """How sure it is, 0..1 ``[U, U]``, that a texel shows hair, glasses, a hand or background instead of skin.
+
+    residual: ``[U, U, 3]`` log of albedo over the coarse skin. Root mean square deviations over 1.5 mm are compared
+    with what skin does there: a few tenths in luminance and less in colour, more on ears and throat; dark is
+    suspected sooner than bright, which may be shine. Where deviations belong (brows, eyes, lips, nostrils) nothing
+    is excluded, and where beards grow only what is not dark. Thin dark lines in a ring around the eyes, where there
+    are many, are a frame of glasses.
+    """
+    import cv2
+
+    density = regions.texels_per_mm
+    luma = residual.mean(2)
+    # Against the surroundings' level as well as the person's: a shaded cheek is no hair.
+    red, blue = residual[..., 0] - residual[..., 1], residual[..., 2] - residual[..., 1]
+    sigma_luma = np.where(luma < 0, 0.30, 0.50)
+    relaxed = np.clip(regions.ears + 0.5 * (1 - regions.face), 0, 1)
+    sigma_luma = sigma_luma * (1 + 0.7 * relaxed)
+    sigma_luma = sigma_luma * (1 + 3.0 * regions.beard * (luma < 0))
+    sigma_color = 0.22 * (1 + 0.5 * relaxed + 1.5 * regions.beard * (luma < 0))
+    score = (luma / sigma_luma) ** 2 + (red / sigma_color) ** 2 + (blue / (1.4 * sigma_color)) ** 2
+    seen = np.clip(weight * 3, 0, 1)
+    score = _masked_blur(np.minimum(score, 25)[..., None], np.maximum(seen, 1e-3), 1.5 * density)[..., 0]
+    suspect = _smoothstep(1.7, 2.7, np.sqrt(score))
+
+    # Frames: dark lines up to 6 mm wide (closing minus picture, a black top-hat), in the ring around the eyes.
+    side = 2 * max(1, round(3 * density)) + 1
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    smooth = _blur(luma.astype(np.float32), 0.6 * density)
+    line = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, kernel) - smooth
+    ring = regions.eye_surround * (1 - np.clip(1.5 * regions.eyes, 0, 1)) * (1 - np.clip(1.5 * regions.brows, 0, 1)) * seen
+    frame = _smoothstep(0.30, 0.50, line) * (luma < 0) * ring
+    if frame.sum() > 0.05 * max(ring.sum(), 1.0):
+        suspect = np.maximum(suspect, frame)
+
+    grow = 2 * max(1, round(1.2 * density)) + 1
+    suspect = suspect.astype(np.float32)
+    wide = 2 * max(1, round(4 * density)) + 1
+    near = cv2.dilate(suspect, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (grow, grow)))
+    far = cv2.dilate(cv2.erode(suspect, np.ones((3, 3))), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (wide, wide)))
+    # Shadows and single hairs reach farther than what casts them; in the middle of the face nothing can be spared.
+    suspect = near + (1 - regions.centre) * (np.maximum(far, near) - near)
+    suspect = _blur(suspect, 0.8 * density)
+    exempt = np.clip(np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils]) * 1.3, 0, 1)
+    return np.clip(suspect * (1 - exempt), 0, 1)
+
+
+# --- hair -------------------------------------------------------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=2)
+def _strands(key: _Identity, size: int) -> np.ndarray:
+    """Noise ``[U, U]`` of mean 0 and deviation 1 in strands that run from the crown, as short hair lies.
+
+    Drawn in (azimuth around the crown, angle from it), where a circle closes: no seam at the back.
+    """
+    import cv2
+
+    head = key.head
+    p = positions(head, head.template, size).numpy()
+    skin = head.template[head.faces[head.part_faces("skin")].unique()]
+    low, high = skin.amin(0).numpy(), skin.amax(0).numpy()
+    extent = high[1] - max(low[1], high[1] - 0.32)
+    centre = np.array([0, high[1] - 0.30 * extent, 0.5 * (low[2] + high[2]) - 0.02])
+    axis = np.array([0, 0.75, -0.66])
+    direction = p - centre
+    direction = direction / np.linalg.norm(direction, axis=2, keepdims=True)
+    front = np.cross([1.0, 0, 0], axis)
+    angle = np.arccos(np.clip(direction @ axis, -1, 1))
+    azimuth = np.arctan2(direction[..., 0], direction @ front)
+    rng = np.random.default_rng(1)
+    height, width = 256, 1024
+    total = np.zeros((height, width), np.float32)
+    for sigma_x, sigma_y, share in ((0.8, 14, 1.0), (2.5, 30, 0.7), (9, 40, 0.35)):
+        noise = rng.standard_normal((height, 3 * width)).astype(np.float32)
+        noise[:, :width] = noise[:, 2 * width :] = noise[:, width : 2 * width]  # periodic in azimuth
+        noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)[:, width : 2 * width]
+        total += share * noise / noise.std()
+    total /= total.std()
+    total = np.concatenate([total, total[:, :2]], 1)
+    wave = 0.05 * np.sin(9 * angle + 3 * np.sin(3 * azimuth))  # strands are not quite straight
+    map_x = np.mod((azimuth + wave) / (2 * math.pi), 1) * width
+    map_y = np.clip(angle / math.pi, 0, 1) * (height - 1)
+    return cv2.remap(total, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
+
+
+def _with_hair(skin: np.ndarray, hair_linear: np.ndarray, head: HeadModel, regions: _Regions) -> np.ndarray:
+    """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, and a ragged soft hairline."""
+    strands = _strands(_Identity(head), skin.shape[0])
+    hair = hair_linear * np.exp(0.28 * strands)[..., None]
+    cover = _smoothstep(0.25, 0.85, regions.scalp + 0.16 * strands * (regions.scalp > 0.02))
+    return skin * (1 - cover[..., None]) + hair * cover[..., None]
+
+
+# --- eyes -------------------------------------------------------------------------------------------------------------
+
+DEFAULT_IRIS = "brown"  # the colour of most people's eyes
+
+
+def iris_color(
+    photo: Photo, landmarks: Landmarks, light_linear: Float[Tensor, "3"]
+) -> tuple[float, float, float] | None:
+    """Linear colour of the person's irises without light, None where too little of them is seen.
+
+    Taken between pupil and limbus (0.45 to 0.85 of the iris' radius), below the upper lid's shadow, inside the lids'
+    opening; the median, so that highlights and lashes do not count. light_linear: irradiance over pi on the face;
+    eyes lie in hollows under lids and are lit by about 0.7 of it.
+    """
+    pixels: list[np.ndarray] = []
+    points = landmarks.points_px.numpy().astype(np.float64)
+    for iris, loop in ((RIGHT_IRIS, RIGHT_EYE), (LEFT_IRIS, LEFT_EYE)):
+        centre, ring = points[iris][0], points[iris][1:]
+        radius = float(np.linalg.norm(ring - centre, axis=1).mean())
+        if radius < 2.5:
+            continue
+        found = _annulus(photo, centre, radius, points[list(loop)])
+        if len(found) >= 12:
+            pixels.append(found)
+    if not pixels:
+        return None
+    colors = np.concatenate(pixels).astype(np.float32) / 255
+    luma = colors.mean(1)
+    kept = colors[(luma <= np.quantile(luma, 0.8)) & (luma >= np.quantile(luma, 0.1))]
+    linear = srgb_to_linear(torch.from_numpy(np.median(kept, axis=0)).float()) / (0.7 * light_linear).clamp_min(0.05)
+    # No iris is darker than 2 % or lighter than 35 %.
+    luminance = float(linear @ torch.tensor([0.2126, 0.7152, 0.0722]))
+    linear = (linear * min(max(luminance, 0.02), 0.35) / max(luminance, 1e-4)).clamp(0.005, 0.6)
+    r, g, b = linear.tolist()
+    return r, g, b
+
+
+def _annulus(photo: Photo, centre: np.ndarray, radius: float, lids: np.ndarray) -> np.ndarray:
+    """Pixels ``[N, 3]`` of the iris that lie within the opening of the lids."""
+    import cv2
+
+    left, top = np.maximum(np.floor(centre - radius).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(centre + radius).astype(int) + 1, [photo.width, photo.height])
+    if right <= left or bottom <= top:
+        return np.zeros((0, 3), np.uint8)
+    window = photo.pixels[top:bottom, left:right]
+    rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+    dx, dy = (columns - centre[0]) / radius, (rows - centre[1]) / radius
+    distance = np.hypot(dx, dy)
+    opening = np.zeros(window.shape[:2], np.uint8)
+    cv2.fillPoly(opening, [np.rint((lids - [left + 0.5, top + 0.5]) * 16).astype(np.int32)], 1, shift=4)
+    return window[(distance > 0.45) & (distance < 0.85) & (dy > -0.5) & (opening > 0)]
+
+
+# --- everything -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class TextureResult:
+    """What `build_materials` found.
+
+    light_sh: ``[9, 3]`` in the convention of `render.Light.sh`. tone: place on the palette of skin colours, exposure
+    and cast. seen_fraction: share of the face that shows the photo's own texels, 0..1. weight: ``[U, U]`` their
+    weights. covered_fraction: share of the visible face that was left out as hair, glasses or hands. hair_srgb: the
+    hair's colour, None for bald people and where none was seen. iris_linear: None where the default was taken.
+    """
+
+    materials: Materials
+    light_sh: Float[Tensor, "9 3"]
+    tone: Tone
+    seen_fraction: float
+    covered_fraction: float
+    weight: Float[Tensor, "U U"]
+    hair_srgb: tuple[float, float, float] | None
+    iris_linear: tuple[float, float, float] | None
+
+    @property
+    def melanin(self) -> float:
+        """Of the person's skin."""
+        return self.tone.melanin
+
+    @property
+    def haemoglobin(self) -> float:
+        """Of the person's skin."""
+        return self.tone.haemoglobin
+
+
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
+
+@functools.lru_cache(maxsize=1)
+def tone_palette() -> TonePalette:
+    """The parametric skin's tones over its range of melanin and haemoglobin."""
+    melanin, haemoglobin = torch.linspace(0, 1, 33), torch.linspace(0, 1, 17)
+    colors = torch.stack([torch.stack([skin_tone(m, h) for h in haemoglobin.tolist()]) for m in melanin.tolist()])
+    return TonePalette(melanin, haemoglobin, colors)
+
+
+@torch.no_grad()
+def build_materials(
+    photo: Photo,
+    head: HeadModel,
+    vertices: Float[Tensor, "V 3"],
+    camera: Camera,
+    landmarks: Landmarks | None = None,
+    person_mask: Float[Tensor, "h w"] | None = None,
+    size: int = 1024,
+) -> TextureResult:
+    """All maps of a head from one fitted photo.
+
+    vertices: the fitted head as it is in the photo (with its expression), head frame. camera: of the whole photo.
+    landmarks: what the detector saw, in photo pixels; they correct what the fit left over near the features and show
+    where the irises are. person_mask: 0..1 for every pixel of the photo. Deterministic.
+    """
+    seen = unwrap(photo, head, vertices, camera, person_mask, size, landmarks)
+    regions = _regions(head, size)
+    normals = torch.nn.functional.normalize(interpolate(head, vertex_normals(vertices, head.faces), size), dim=2)
+    weight = seen.weight.numpy()
+
+    tone, sh, skin = _light_and_tone(head, seen, normals, regions)
+    coarse = _mean_skin(head, tone.melanin, tone.haemoglobin, size)
+
+    albedo = delight(seen.color_linear, normals, sh)
+    log_coarse = np.log(np.maximum(_to_numpy(coarse), 1e-3))
+    residual = np.log(np.maximum(_to_numpy(albedo), 1e-3)) - log_coarse
+    residual_light = _uneven(residual, weight * skin, regions)
+    excluded = foreign(residual - residual_light, weight, regions)
+    features = np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils])
+    clean = weight * (1 - excluded) * (1 - features)
+    residual_light = _uneven(residual, clean, regions)
+    corrected = _to_numpy(albedo) * np.exp(-residual_light)
+    corrected = _without_highlights(corrected, clean, regions)
+    corrected = np.clip(corrected, 0.002, 0.98)
+
+    # Hair: where the scalp is seen and is not skin.
+    scalp_seen = weight * regions.scalp
+    hair_share = float((scalp_seen * excluded).sum()) / max(float(scalp_seen.sum()), 1e-6)
+    has_hair = float(scalp_seen.sum()) > 0.01 * float(regions.scalp.sum()) and hair_share > 0.35
+    hair = None
+    guide = _to_numpy(coarse)
+    if has_hair:
+        hair = _hair_color(corrected, scalp_seen * excluded)
+        guide = _with_hair(guide, hair, head, regions)
+        kept = weight * (1 - excluded * (1 - regions.scalp))
+    else:
+        kept = weight * (1 - excluded)
+
+    # Where a colour may be carried on from: skin next to skin, hair next to hair, not features.
+    trust = (1 - features) * (1 - excluded * (1 - regions.scalp)) * (1 - 4 * regions.scalp * (1 - regions.scalp))
+    tensor = functools.partial(torch.from_numpy)
+    known, guide_map = _to_tensor(corrected.astype(np.float32), albedo), _to_tensor(guide.astype(np.float32), albedo)
+    kept_t, trust_t = tensor(kept.astype(np.float32)), tensor(trust.astype(np.float32))
+    other_side = complete(mirrored(known), mirrored(kept_t), guide_map, mirrored(trust_t))
+    final = complete(known, kept_t, other_side, trust_t)
+
+    lit_guide = final * shading(normals, sh).permute(2, 0, 1)
+    lit = complete(seen.color_linear.clamp_min(1e-3), kept_t, lit_guide, trust_t)
+
+    iris = None
+    if landmarks is not None:
+        iris = iris_color(photo, landmarks, tone.exposure * tone.cast)
+    face = regions.face * regions.inside
+    materials = _materials(head, tone, final, lit, iris, hair)
+    return TextureResult(
+        materials=materials,
+        light_sh=sh,
+        tone=tone,
+        seen_fraction=float((kept * face).sum() / face.sum()),
+        covered_fraction=float((weight * excluded * face).sum() / max(float((weight * face).sum()), 1e-6)),
+        weight=kept_t,
+        hair_srgb=None if hair is None else _srgb(hair),
+        iris_linear=iris,
+    )
+
+
+def _light_and_tone(
+    head: HeadModel, seen: Unwrap, normals: Tensor, regions: _Regions
+) -> tuple[Tone, Tensor, np.ndarray]:
+    """Tone and light in turns, on a thinned map; and the mask ``[U, U]`` of texels that are surely skin by place."""
+    skin = regions.face * (1 - np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils]))
+    size = skin.shape[0]
+    step = max(1, size // STATISTICS_SIDE)
+    thin = (slice(step // 2, None, step), slice(step // 2, None, step))
+    # Averaged before thinning: a sample stands for its surroundings.
+    import cv2
+
+    color = cv2.blur(_to_numpy(seen.color_linear), (step, step))[thin].reshape(-1, 3)
+    mask = (seen.weight.numpy() * skin)[thin]
+    mass = mask.reshape(-1)
+    # Burnt-out and black pixels say nothing about ratios.
+    mass = mass * (color.max(1) < 0.96) * (color.min(1) > 0.002)
+    used = np.nonzero(mass > 0.2)[0]
+    palette = tone_palette()
+    relief = _mean_skin(head, 0.25, 0.45, STATISTICS_SIDE) / skin_tone(0.25, 0.45)[:, None, None]
+    if len(used) < 64:
+        middle = palette.colors_linear.shape[0] // 3, palette.colors_linear.shape[1] // 2
+        tone = Tone(float(palette.melanin[middle[0]]), float(palette.haemoglobin[middle[1]]), 1.0, torch.ones(3), 1.0)
+        return tone, constant_light(torch.ones(3)), skin
+    colors, weights = torch.from_numpy(color[used]), torch.from_numpy(mass[used])
+    directions = normals[thin].reshape(-1, 3)[torch.from_numpy(used)]
+
+    # How the mean skin differs from its tone at each place: rosy cheeks, pale forehead.
+    grid = (torch.nn.functional.interpolate(relief[None], size=mask.shape, mode="bilinear")[0]).reshape(3, -1).T
+    place = grid[torch.from_numpy(used)]
+    relative = place
+    for _ in range(3):
+        tone = fit_tone(colors / relative, weights, palette)
+        expected = skin_tone(tone.melanin, tone.haemoglobin) * place
+        sh = fit_light(colors, directions, expected, weights, mean_irradiance=tone.exposure * tone.cast)
+        light = shading(directions, sh)
+        level = (light * weights[:, None]).sum(0) / weights.sum()
+        relative = place * light / level
+    return tone, sh, skin
+
+
+def _hair_color(albedo: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Linear colour ``[3]`` of hair: weighted mean of logs, between 0.8 and 65 % reflectance."""
+    mean = (np.log(albedo) * weight[..., None]).sum((0, 1)) / weight.sum()
+    return np.clip(np.exp(mean), 0.008, 0.65).astype(np.float32)
+
+
+def _srgb(linear: np.ndarray) -> tuple[float, float, float]:
+    r, g, b = linear_to_srgb(torch.from_numpy(np.asarray(linear, np.float32))).tolist()
+    return r, g, b
+
+
+def _byte(image: Tensor) -> Tensor:
+    return (linear_to_srgb(image).clamp(0, 1) * 255 + 0.5).to(torch.uint8)
+
+
+def _mean_skin(head: HeadModel, melanin: float, haemoglobin: float, size: int, look: SkinLook | None = None) -> Tensor:
+    """The mean skin of a tone, linear ``[3, U, U]``; unless `look` says otherwise without brows, stubble and hair, which the photo has of its own."""
+    bare = look or SkinLook(brow_density=0.0, stubble=0.0, scalp_hair=0.0, variation=0.0)
+    return srgb_to_linear(paint_skin(head, replace(bare, melanin=melanin, haemoglobin=haemoglobin), size).float() / 255)
+
+
+def _materials(
+    head: HeadModel,
+    tone: Tone,
+    albedo: Tensor,
+    lit: Tensor,
+    iris: tuple[float, float, float] | None,
+    hair: np.ndarray | None,
+) -> Materials:
+    """Maps as bytes, with the parts that no photo shows painted."""
+    return Materials(
+        skin_albedo=_byte(albedo),
+        skin_roughness=paint_roughness(head, albedo.shape[1] // 2),
+        eye_albedo=paint_eye(DEFAULT_IRIS if iris is None else iris),
+        mouth_albedo=paint_mouth(),
+        lash_albedo=paint_lashes(),
+        skin_photo=_byte(lit),
+    )
