@@ -295,7 +295,8 @@ def serve(host: str | None = None, port: int | None = None) -> None:
             server_name=host,
             server_port=port,
             theme=theme(),
-            css_paths=STATIC / "page.css",
+            # Not as `css`: Gradio would rewrite every rule to apply below its own containers only.
+            head=f'<link rel="stylesheet" href="{file_address(STATIC / "page.css")}">',
             run_history=False,
             footer_links=[],
             max_file_size=MAX_UPLOAD,
