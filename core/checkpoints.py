@@ -34,6 +34,15 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.build_head`",
         without_it="Nothing works without it.",
     ),
+    "skin_prior": WeightsFile(
+        file="skin_prior.safetensors",
+        feature="the mean skin that painted and completed skins start from",
+        licence="CC0-1.0 (MakeHuman skins)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run "
+        "`python -m recipes.makehuman_skins --prior assets/skin_prior.safetensors`",
+        without_it="Heads without textures still work.",
+    ),
 }
 
 

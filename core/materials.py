@@ -78,7 +78,7 @@ def paint_eye(
 
     # Sclera: warm white, yellower far out, pink towards the corners.
     corner = _step(0.12, 0.34, np.abs(x)) * np.exp(-((y / 0.16) ** 2))
-    sclera = np.array([0.66, 0.615, 0.575]) * (1 + 0.05 * _noise(rng, size, 8)[..., None])
+    sclera = np.array([0.56, 0.515, 0.475]) * (1 + 0.05 * _noise(rng, size, 8)[..., None])
     sclera = _mix(sclera, np.array([0.60, 0.42, 0.36]), 0.45 * corner + 0.25 * _step(0.3, 0.42, radius))
     nasal = np.exp(-(((x + 0.33) / 0.07) ** 2) - (y / 0.08) ** 2)
     sclera = _mix(sclera, np.array([0.46, 0.19, 0.16]), 0.6 * nasal)
@@ -91,7 +91,7 @@ def paint_eye(
     front = slice(max(size // 2 - reach, 0), size // 2 + reach)
     iris_map = _iris(rng, colour, t[front, front], angle[front, front], pupil_diameter_m / IRIS_DIAMETER_M, texel)
     eye[front, front] = _mix(iris_map, eye[front, front], _step(0.94, 1.07, t[front, front]))
-    lids = 1 - 0.50 * _step(0.02, 0.17, y) - 0.28 * _step(0.08, 0.20, -y) - 0.25 * _step(0.2, 0.36, np.abs(x))
+    lids = 1 - 0.55 * _step(0.0, 0.15, y) - 0.28 * _step(0.08, 0.20, -y) - 0.45 * _step(0.15, 0.34, np.abs(x))
     return _encode(eye * np.clip(lids, 0.2, 1)[..., None])
 
 
@@ -160,7 +160,8 @@ def paint_mouth(size: int = 512, seed: int = 0) -> UInt8[Tensor, "3 {size} {size
     cavity = _mix(np.full((half, half, 3), [0.20, 0.045, 0.040]), np.array([0.010, 0.002, 0.002]), depth)
     image[half:, :half] = cavity * (1 + 0.18 * _noise(rng, half, 10))[..., None]
 
-    tongue = np.array([0.34, 0.105, 0.095]) * (1 + 0.10 * _noise(rng, half, 6) + 0.16 * _noise(rng, half, 70))[..., None]
+    grain = 1 + 0.10 * _noise(rng, half, 6) + 0.16 * _noise(rng, half, 70)
+    tongue = np.array([0.34, 0.105, 0.095]) * grain[..., None]
     papillae = _step(0.45, 0.9, _noise(rng, half, 90))
     image[half:, half:] = _mix(tongue, np.array([0.50, 0.23, 0.20]), 0.5 * papillae)
 
@@ -215,7 +216,7 @@ def paint_lashes(
             u = root + lean * s**1.6 * 2
             v = base + 0.012 + reach * s
             for k in range(len(s) - 1):
-                thickness = width * size / 512 * 3 * 0.42 * (1 - 0.82 * s[k])
+                thickness = width * size / 512 * 3 * 0.6 * (1 - 0.82 * s[k])
                 points = [(u[k] * fine, (1 - v[k]) * fine), (u[k + 1] * fine, (1 - v[k + 1]) * fine)]
                 draw.line(points, fill=255, width=max(1, round(thickness)))
         # A faint line of shade at the root, where the lashes stand densest.
@@ -256,7 +257,7 @@ def _ring_noise(rng: np.random.Generator, count: int, angle: np.ndarray, along: 
     table = rng.uniform(-1, 1, (int(np.ceil(along.max())) + 2, count))
     a, b = (angle % 1.0) * count, along
     i, j = np.floor(a).astype(int), np.floor(b).astype(int)
-    fa, fb = _step(0, 1, a - i), _step(0, 1, b - j)
+    fa, fb = _step(0.0, 1.0, a - i), _step(0.0, 1.0, b - j)
     i, k = i % count, (i + 1) % count
     here, there = table[j, i] * (1 - fa) + table[j, k] * fa, table[j + 1, i] * (1 - fa) + table[j + 1, k] * fa
     return here * (1 - fb) + there * fb

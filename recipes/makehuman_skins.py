@@ -16,9 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import save_file
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from core.atlas import AtlasLookup, atlas_lookup, rasterise_triangles
+from core.atlas import AtlasLookup, atlas_lookup, positions, rasterise_triangles
+from core.color import srgb_to_linear
 from core.head import load_head
 from recipes.build_head import Base, load_base, makehuman_skin_uv
 
@@ -205,6 +208,76 @@ def texel_density(size: int) -> list[tuple[str, float, float]]:
     return [*rows, ("all skin", float(np.sqrt(ours.sum() / whole)), float(np.sqrt(theirs.sum() / whole)))]
 
 
+PRIOR_SIZE = 512  # texels a side of the light skins' mean; the rest is stored coarser
+PRIOR_COMPONENTS = 4
+# Share of the smooth brightness that is taken for the painters' light rather than for skin and is divided out.
+BAKED_LIGHT = 0.75
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
+
+
+def fit_prior(data: Path) -> dict[str, torch.Tensor]:
+    """What the CC0 skins have in common and how they differ, as the tensors of assets/skin_prior.safetensors.
+
+    Works on the logarithm of linear albedo relative to each skin's own median tone, so that a mean of
+    light skins can be put on any tone. Only the left-right symmetric part is kept, and only half
+    of each map is stored. `light` and `dark` are the means of the two groups, `components` the
+    principal deviations from them (one standard deviation each), `scalp` where hair grows.
+    """
+    paths = sorted((data / "skins").glob("*.png"))
+    place = positions(load_head(), load_head().template, PRIOR_SIZE).double().numpy()
+    logs = []
+    for path in paths:
+        srgb = bake_skin(path, PRIOR_SIZE, brow=None, supersample=2).double() / 255
+        log_albedo = torch.log(srgb_to_linear(srgb).clamp_min(0.0015)).permute(1, 2, 0).numpy()
+        logs.append((log_albedo + log_albedo[:, ::-1]) / 2)
+    dark = np.array(["darkskinned" in p.name for p in paths])
+
+    y, z = place[..., 1], place[..., 2]
+    crown_y = y.max()
+    in_front = (z > -0.02) & (y < 0.53 * crown_y)
+    face = (z > -0.01) & (y > -0.1) & (y < 0.045)
+    # The painters gave the dark skins black hair: its darkness against the face marks the scalp.
+    marks = []
+    for log_albedo in (m for m, is_dark in zip(logs, dark, strict=True) if is_dark):
+        light = log_albedo @ LUMINANCE
+        crown = np.median(light[y > 0.93 * crown_y])
+        marks.append(np.clip((np.median(light[face]) - 0.3 - light) / (np.median(light[face]) - 0.3 - crown), 0, 1))
+    scalp = gaussian_filter(np.where(in_front | (y < -0.07), 0, np.median(marks, 0)), 3.0)
+
+    details = []
+    for log_albedo in logs:
+        detail = log_albedo - np.median(log_albedo[face], 0)
+        weight = (1 - scalp) + 1e-3
+        smooth = gaussian_filter((detail @ LUMINANCE) * weight, 45) / gaussian_filter(weight, 45)
+        detail = (detail - BAKED_LIGHT * smooth[..., None]) * (1 - scalp)[..., None]
+        details.append(detail.clip(-2.5, 1.2))
+    maps = np.array(details)
+    means = {False: maps[~dark].mean(0), True: maps[dark].mean(0)}
+    residual = np.array([shrink(m - means[bool(d)], 4) for m, d in zip(maps, dark, strict=True)])
+    _, deviations, basis = np.linalg.svd(residual.reshape(len(maps), -1), full_matrices=False)
+    kept = deviations[:PRIOR_COMPONENTS] / np.sqrt(len(maps) - 2)
+    share = (deviations[:PRIOR_COMPONENTS] ** 2).sum() / (deviations**2).sum()
+    log.info("%d components keep %.0f %% of the variance", PRIOR_COMPONENTS, 100 * share)
+    components = (kept[:, None] * basis[:PRIOR_COMPONENTS]).reshape(PRIOR_COMPONENTS, *residual.shape[1:])
+
+    tensors: dict[str, torch.Tensor] = {}
+    stored = {"light": means[False], "dark": shrink(means[True], 2)}
+    stored |= {"components": components, "scalp": shrink(scalp, 2)}
+    for name, values in stored.items():
+        axis = values.ndim - (1 if name == "scalp" else 2)
+        half = np.take(values, np.arange(values.shape[axis] // 2), axis)
+        scale = np.abs(half).max() / 127
+        tensors[name] = torch.from_numpy(np.rint(half / scale).astype(np.int8))
+        tensors[f"{name}_scale"] = torch.tensor(scale, dtype=torch.float32)
+    return tensors
+
+
+def shrink(image: np.ndarray, factor: int) -> np.ndarray:
+    """Box average of ``[H, W, ...]`` by an integer factor."""
+    height, width = image.shape[0] // factor, image.shape[1] // factor
+    return image.reshape(height, factor, width, factor, *image.shape[2:]).mean((1, 3))
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -212,12 +285,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write every skin, baked, as PNG into this folder")
     parser.add_argument("--size", type=int, default=1024, help="texels a side")
     parser.add_argument("--report", action="store_true", help="texels per millimetre by region and atlas")
+    parser.add_argument("--prior", type=Path, help="write the mean and principal components of the skins to this file")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.report:
         log.info("%-10s %10s %10s   (texels per mm, %d px map)", "region", "Likeness", "MakeHuman", options.size)
         for name, ours, theirs in texel_density(options.size):
             log.info("%-10s %10.2f %10.2f   x %.1f", name, ours, theirs, ours / theirs)
+    if options.prior is not None:
+        save_file(fit_prior(options.data), str(options.prior))
+        log.info("%s: %.0f kB", options.prior.name, options.prior.stat().st_size / 1e3)
     if options.out is not None:
         skins = sorted((options.data / "skins").glob("*.png"))
         if not skins:

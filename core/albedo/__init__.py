@@ -1,0 +1,1 @@
+"""The colour of skin: where albedo maps come from."""
