@@ -111,7 +111,7 @@ def paint_skin(head: HeadModel, look: SkinLook | None = None, size: int = 1024) 
     sign = torch.from_numpy(rng.choice([-1.0, 1.0], 2)).float()
     blotches = look.mottling * (0.20 * sign[0] * fields.mottle + 0.16 * fields.fine)
     log = log - haemoglobin * blotches - melanin * (0.016 * sign[1] * look.mottling * fields.patches)
-    log = log - (0.10 * look.pores) * fields.pores
+    log = log - (0.09 * look.pores) * fields.pores
     if look.freckles > 0:
         log = log - melanin * (0.16 * (1 - 0.7 * look.melanin) * fields.draw_freckles(rng, look.freckles))
 
@@ -182,7 +182,7 @@ class _Fields:
     mottle: Tensor  # noise of unit spread: 12 mm ...
     patches: Tensor  # ... 30 mm ...
     fine: Tensor  # ... 2.5 mm ...
-    pores: Tensor  # ... pits of 0.8 mm, 0..1 ...
+    pores: Tensor  # ... pits of 0.6 mm, 0..1 ...
     stubble: Tensor  # ... ends of cut hairs, 0.45 mm, -1..1
     texels_per_mm: float
     brows: tuple[np.ndarray, ...]  # [2, 5, 2] lower and upper edge from the nose outwards, atlas coordinates
@@ -199,25 +199,25 @@ class _Fields:
             lower, upper = edges
             ring = np.concatenate([lower, upper[::-1]]) * [1, -1] + [0, 1]
             shade_draw.polygon([tuple(p * self.size / 2) for p in ring], fill=int(150 * density))
-            for _ in range(int(150 + 420 * density)):
+            for _ in range(int(200 + 700 * density)):
                 s, t = rng.uniform(0.0, 0.98), rng.uniform(-0.05, 0.85)
                 # Thinner towards the tail and at the nose's end.
                 if rng.uniform() > min(1, 0.45 + 4 * s) * (1.15 - 0.55 * s):
                     continue
                 root, across, along = _brow_frame(lower, upper, s, t)
-                lean = np.clip(0.12 + 1.9 * s, 0, 1.25) + rng.normal(0, 0.16)
+                lean = np.clip(0.30 + 1.9 * s, 0, 1.25) + rng.normal(0, 0.16)
                 # Hairs from below rise, hairs from above bend down: they meet in the middle of the brow.
                 rise = (1.0 - 0.85 * min(1, 1.3 * s)) - 0.75 * max(0, t - 0.45) * min(1, 2.5 * s)
                 step = hair_length * rng.uniform(0.6, 1.1) * (rise * across + lean * np.linalg.norm(across) * along)
                 bend = 0.22 * step[::-1] * [-1, 1] * np.sign(step[0] or 1) * -1
                 points = [root, root + 0.5 * step + 0.25 * bend, root + step]
                 xy = [((p[0]) * fine, (1 - p[1]) * fine) for p in points]
-                draw.line(xy[:2], fill=int(rng.uniform(150, 235)), width=2 if self.size >= 768 else 1)
-                draw.line(xy[1:], fill=int(rng.uniform(110, 200)), width=1)
+                draw.line(xy[:2], fill=int(rng.uniform(170, 250)), width=2 if self.size >= 768 else 1)
+                draw.line(xy[1:], fill=int(rng.uniform(130, 220)), width=1)
         blur = self.texels_per_mm * 1.3 / 2
         shade = shade.filter(ImageFilter.GaussianBlur(blur)).resize((self.size, self.size), Image.Resampling.BILINEAR)
         strokes = np.asarray(canvas.resize((self.size, self.size), Image.Resampling.BOX), np.float32) / 255
-        under = np.asarray(shade, np.float32) / 255 * 0.55
+        under = np.asarray(shade, np.float32) / 255 * 0.8
         return torch.from_numpy(1 - (1 - strokes * (0.55 + 0.4 * density)) * (1 - under))
 
     def draw_freckles(self, rng: np.random.Generator, amount: float) -> Tensor:
@@ -336,7 +336,7 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
         freckled = (cheeks + bump(points[5], (0.018, 0.018, 0.018)) + 0.12) * (z > -0.03) * (1 - lips)
         freckled = freckled * lookup.inside
 
-    pits = _noise_3d(place, 0.0008, 3)
+    pits = _noise_3d(place, 0.0006, 3)
     return _Fields(
         size=size,
         light=light,
@@ -350,7 +350,7 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
         mottle=0.7 * _noise_3d(place, 0.012, 0) + 0.5 * _noise_3d(place, 0.005, 5),
         patches=_noise_3d(place, 0.030, 1),
         fine=_noise_3d(place, 0.0025, 2),
-        pores=(pits.clamp_min(0.15) - 0.15) * (1 - lips),
+        pores=(pits - 0.2).clamp(0, 1.1) * (1 - lips),
         stubble=(_noise_3d(place, 0.00045, 4) * 0.9).clamp(-1, 1),
         texels_per_mm=texels_per_mm,
         brows=brows,
