@@ -173,11 +173,15 @@ export class Viewer {
     const yaw = degToRad(yaw_deg);
     const pitch = degToRad(THREE.MathUtils.clamp(pitch_deg, ...PITCH_RANGE_DEG));
     const distance = this.#framingDistance() / THREE.MathUtils.clamp(zoom, ...ZOOM_RANGE);
+    // What is left of a drag's momentum would carry the camera past its place: without damping, update() uses it up.
+    this.#controls.enableDamping = false;
+    this.#controls.update();
     this.#camera.position
       .set(Math.sin(yaw) * Math.cos(pitch), Math.sin(pitch), Math.cos(yaw) * Math.cos(pitch))
       .multiplyScalar(distance)
       .add(this.#controls.target);
     this.#controls.update();
+    this.#controls.enableDamping = true;
     this.requestRender();
   }
 
