@@ -237,7 +237,8 @@ def build(actions: Handlers) -> gr.Blocks:
             "concurrency_limit": 1,
             "show_progress": "hidden",
         }
-        photo.input(on_photo, photo, api_name="reconstruct", **work)
+        # A photo chosen while another is at work (or its removal) waits for its turn; by default it would be dropped.
+        photo.input(on_photo, photo, api_name="reconstruct", trigger_mode="always_last", **work)
         random_button.click(on_random, None, api_name="random_head", trigger_mode="once", **work)
         demo.load(on_load, None, api_visibility="private", **work)
         demo.unload(on_unload)
