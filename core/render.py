@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from core.camera import Camera
+from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.materials import Materials
@@ -475,15 +475,20 @@ def irradiance_basis(normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batc
     return basis * torch.tensor(LAMBERT_OVER_PI, dtype=basis.dtype, device=basis.device)
 
 
-def diffuse_light(light: Light, normals: Float[Tensor, "B *pixels 3"]) -> Float[Tensor, "B *pixels 3"]:
-    """Radiance of a white diffuse surface: albedo times this is its colour. No shadows.
+def diffuse_light(
+    light: Light, normals: Float[Tensor, "B *pixels 3"], visibility: Float[Tensor, "B *pixels D"] | None = None
+) -> Float[Tensor, "B *pixels 3"]:
+    """Radiance of a white diffuse surface: albedo times this is its colour.
 
+    visibility: the share 0..1 of each directional light that arrives (`light_visibility`); None: no shadows.
     Second-order light can be slightly negative opposite a strong source; it is clamped at 0.
     """
     flat = normals.flatten(1, -2)
     shading = (irradiance_basis(flat) @ light.sh).clamp_min(0.0)
     if light.directions.shape[1]:
         cosine = (flat @ light.directions.transpose(1, 2)).clamp_min(0.0)
+        if visibility is not None:
+            cosine = cosine * visibility.flatten(1, -2)
         shading = shading + cosine @ light.colors
     return shading.reshape(normals.shape)
 
@@ -494,12 +499,13 @@ def specular_light(
     view: Float[Tensor, "B *pixels 3"],
     roughness: Float[Tensor, "B *pixels 1"],
     reflectance: float = 0.028,
+    visibility: Float[Tensor, "B *pixels D"] | None = None,
 ) -> Float[Tensor, "B *pixels 3"]:
     """Highlights of the directional lights: GGX with Smith's shadowing (Walter et al. 2007) and Schlick's Fresnel.
 
     view: unit vectors towards the camera. roughness: 0..1, its square is GGX's alpha (Burley 2012); values under
-    0.05 count as 0.05. reflectance: at normal incidence, 0.028 for skin (index 1.4). The surroundings (`Light.sh`)
-    cast no highlight: second order is too smooth to.
+    0.05 count as 0.05. reflectance: at normal incidence, 0.028 for skin (index 1.4). visibility: as in
+    `diffuse_light`. The surroundings (`Light.sh`) cast no highlight: second order is too smooth to.
     """
     result = torch.zeros_like(normals)
     alpha_sq = roughness.clamp(0.05, 1.0) ** 4
@@ -507,19 +513,64 @@ def specular_light(
     for i in range(light.directions.shape[1]):
         shape = (-1, *(1,) * (normals.dim() - 2), 3)
         direction, color = light.directions[:, i].reshape(shape), light.colors[:, i].reshape(shape)
-        half = functional.normalize(view + direction, dim=-1)
+        half = view + direction
+        half = half * (half * half).sum(-1, keepdim=True).clamp_min(1e-24).rsqrt()
         cosine = (normals * direction).sum(-1, keepdim=True).clamp_min(0.0)
         half_cosine = (normals * half).sum(-1, keepdim=True).clamp_min(0.0)
         distribution = alpha_sq / (math.pi * (half_cosine**2 * (alpha_sq - 1) + 1) ** 2)
         # Smith's masking and shadowing, with the 4 cos cos of the microfacet model cancelled (height-correlated,
         # Heitz 2014).
-        visibility = 0.5 / (
+        shadowing = 0.5 / (
             cosine * torch.sqrt(facing**2 * (1 - alpha_sq) + alpha_sq)
             + facing * torch.sqrt(cosine**2 * (1 - alpha_sq) + alpha_sq)
         )
         fresnel = reflectance + (1 - reflectance) * (1 - (view * half).sum(-1, keepdim=True).clamp(0, 1)) ** 5
-        result = result + math.pi * distribution * visibility * fresnel * cosine * color
+        if visibility is not None:
+            color = color * visibility[..., i, None]
+        result = result + math.pi * distribution * shadowing * fresnel * cosine * color
     return result
+
+
+SHADOW_MAP_SIDE = 256
+SHADOW_OFFSET_M = 3e-3  # along the normal: about two texels of a head's map, so that no surface shadows itself
+
+
+@torch.no_grad()
+def light_visibility(
+    vertices: Float[Tensor, "V 3"],
+    faces: Int[Tensor, "F 3"],
+    directions: Float[Tensor, "D 3"],
+    points: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+) -> Float[Tensor, "N D"]:
+    """The share 0..1 of each distant light that reaches points on a mesh, by shadow maps (Williams 1978) of
+    `SHADOW_MAP_SIDE` pixels, four comparisons blended (Reeves et al. 1987). No gradient.
+
+    Casters thinner than `SHADOW_OFFSET_M` along a point's normal cast no shadow on it.
+    """
+    if not len(directions):
+        return points.new_ones(len(points), 0)
+    target = (vertices.amin(dim=0) + vertices.amax(dim=0)) / 2
+    radius = float((vertices - target).norm(dim=1).max())
+    distance, side = 100 * radius, SHADOW_MAP_SIDE  # so far that the rays are parallel
+    x, y, z = directions.unbind(1)
+    camera = look_at_head(
+        torch.atan2(x, z), torch.asin(y.clamp(-1, 1)), distance, target, 0.49 * side / radius * distance, side, side
+    )
+    depth = fragments(vertices[None], faces, camera).depth.flatten(1)
+    seen = camera.project((points + SHADOW_OFFSET_M * normals)[None])
+    corner = seen[..., :2] - 0.5
+    first = corner.floor()
+    fraction = corner - first
+    lit = torch.zeros_like(seen[..., 0])
+    for right in (0, 1):
+        for below in (0, 1):
+            column = (first[..., 0] + right).clamp(0, side - 1).long()
+            row = (first[..., 1] + below).clamp(0, side - 1).long()
+            weight_x = fraction[..., 0] if right else 1 - fraction[..., 0]
+            weight_y = fraction[..., 1] if below else 1 - fraction[..., 1]
+            lit = lit + weight_x * weight_y * (depth.gather(1, row * side + column) >= seen[..., 2])
+    return lit.T
 
 
 def studio_light() -> Light:
@@ -545,11 +596,12 @@ def attach_to_camera(light: Light, camera: Camera) -> Light:
 @dataclass(frozen=True)
 class _Surface:
     """What the covered pixels of one image see. pixels: ``[N]`` flat indices; rows: ``[N]`` faces; normals
-    ``[N, 3]`` towards the camera; view ``[N, 3]`` unit vectors to the camera; uv: ``[N, 2]``."""
+    ``[N, 3]`` towards the camera; position ``[N, 3]``; view ``[N, 3]`` unit vectors to the camera; uv: ``[N, 2]``."""
 
     pixels: Tensor
     rows: Tensor
     normals: Tensor
+    position: Tensor
     view: Tensor
     uv: Tensor
 
@@ -571,7 +623,7 @@ def _surfaces(
         normals, position, pixel_uv = _weighted(corners, rows, weights).split([3, 3, 2])
         normals = torch.where(inward[b].index_select(0, rows), -normals, normals)
         view = _unit(_image(centre, b)[0, :, None] - position)
-        surfaces.append(_Surface(pixels, rows, _unit(normals).T, view.T, pixel_uv.T))
+        surfaces.append(_Surface(pixels, rows, _unit(normals).T, position.T, view.T, pixel_uv.T))
     return surfaces
 
 
@@ -647,7 +699,7 @@ def render(
 CLAY_SRGB = (0.80, 0.76, 0.72)  # every part of a clay head
 CLAY_ROUGHNESS = 0.6
 # Perceptual roughness of what has no roughness map: wet, moist, matt.
-PART_ROUGHNESS = {"eyes": 0.12, "teeth": 0.3, "mouth": 0.4, "tongue": 0.4, "lashes": 1.0}
+PART_ROUGHNESS = {"eyes": 0.18, "teeth": 0.3, "mouth": 0.4, "tongue": 0.4, "lashes": 1.0}
 STYLES = ("textured", "albedo", "clay")
 
 
@@ -661,14 +713,16 @@ def render_head(
     style: str = "textured",
     supersample: int = 2,
     background: tuple[float, float, float] | Float[Tensor, "3 H W"] = (0.92, 0.93, 0.94),
+    shadows: bool = True,
 ) -> Float[Tensor, "B 3 H W"]:
     """Pictures of whole heads, sRGB 0..1, without gradients.
 
     style: "textured" (materials lit by `light`), "albedo" (materials without light) or "clay" (one matt colour,
     needs no materials; lashes are left out). light: in the head frame; None is `studio_light` moving with the
     camera. background: sRGB, one colour or a picture. supersample: rendered so many times larger and averaged in
-    linear light. Lashes are blended by their alpha over everything behind them, the nearest lash only. Raises
-    ValueError for an unknown style and for one whose materials are missing.
+    linear light. shadows: of the directional lights, cast by everything but lashes (`light_visibility`). Lashes are
+    blended by their alpha over everything behind them, the nearest lash only. Raises ValueError for an unknown
+    style and for one whose materials are missing.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")
@@ -684,6 +738,9 @@ def render_head(
     elif light is None:
         light = attach_to_camera(studio_light().to(vertices.device), camera)
 
+    lashes = head.face_part == PARTS.index("lashes")
+    casters = head.faces[~lashes]
+
     def layer(selected: Tensor) -> tuple[Tensor, Tensor]:
         """Colour and alpha ``[B, 4, H * W]`` and depth ``[B, H * W]`` of the nearest of the selected faces."""
         face_index = rasterize(points_px, head.faces[selected], fine.height, fine.width)
@@ -693,10 +750,13 @@ def render_head(
         surfaces = _surfaces(seen, points_px, vertices, head.faces, head.uv, head.uv_faces, fine.centre)
         for b, surface in enumerate(surfaces):
             here = None if light is None else _light_of(light, b)
-            result[b][:, surface.pixels] = _shade_head(head, points_px[b], materials, here, style, surface)
+            visibility = None
+            if light is not None and shadows:
+                vertices_b, directions = _image(vertices, b)[0], _image(light.directions, b)[0]
+                visibility = light_visibility(vertices_b, casters, directions, surface.position, surface.normals)
+            result[b][:, surface.pixels] = _shade_head(head, points_px[b], materials, here, visibility, style, surface)
         return result, seen.depth.flatten(1)
 
-    lashes = head.face_part == PARTS.index("lashes")
     front, depth = layer(torch.nonzero(~lashes).squeeze(1))
     if isinstance(background, Tensor):
         behind = background.repeat_interleave(supersample, dim=1).repeat_interleave(supersample, dim=2).flatten(1)
@@ -717,6 +777,7 @@ def _shade_head(
     points_px: Tensor,
     materials: Materials | None,
     light: Light | None,
+    visibility: Tensor | None,
     style: str,
     surface: _Surface,
 ) -> Tensor:
@@ -749,6 +810,7 @@ def _shade_head(
                 roughness[chosen] = PART_ROUGHNESS[name]
     if light is not None:
         normals, view = surface.normals[None], surface.view[None]
-        highlights = specular_light(light, normals, view, roughness[None, :, None])
-        color[:3] = color[:3] * diffuse_light(light, normals)[0].T + highlights[0].T
+        arrives = None if visibility is None else visibility[None]
+        highlights = specular_light(light, normals, view, roughness[None, :, None], visibility=arrives)
+        color[:3] = color[:3] * diffuse_light(light, normals, arrives)[0].T + highlights[0].T
     return color

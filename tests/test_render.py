@@ -26,6 +26,7 @@ from core.render import (
     fragments,
     interpolate,
     irradiance_basis,
+    light_visibility,
     mip_level,
     project,
     rasterize,
@@ -548,6 +549,45 @@ def test_highlights_conserve_energy_and_are_reciprocal(roughness: float, elevati
     assert torch.allclose(forth, back)
 
 
+def test_shadows_fall_where_geometry_says() -> None:
+    """A 4 cm plate 5 cm in front of a 20 cm wall: its parallel shadow is a 4 cm square, displaced by the light."""
+    square = torch.tensor([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]], dtype=F64)
+    plate = square * 0.02 + torch.tensor([0, 0, 0.05], dtype=F64)
+    vertices = torch.cat([square * 0.1, plate])
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]])
+    directions = torch.tensor([[0, 0, 1], [1, 0, 1], [0, -1, 2], [0, 0, -1]], dtype=F64)
+    directions = functional.normalize(directions, dim=1)
+    x, y = torch.rand(2, 500, dtype=F64, generator=torch.Generator().manual_seed(5)) * 0.18 - 0.09
+    points = torch.stack([x, y, torch.zeros_like(x)], dim=1)
+    normals = torch.tensor([0.0, 0.0, 1.0], dtype=F64).expand_as(points)
+    visible = light_visibility(vertices, faces, directions, points, normals)
+    assert visible.shape == (500, 4) and visible.min() >= 0 and visible.max() <= 1
+    for i, (shift_x, shift_y) in enumerate([(0.0, 0.0), (-0.05, 0.0), (0.0, 0.025)]):
+        from_edge = torch.maximum((x - shift_x).abs(), (y - shift_y).abs()) - 0.02
+        assert (visible[from_edge > 5e-3, i] > 0.999).all()
+        assert (visible[from_edge < -5e-3, i] == 0).all() and (from_edge < -5e-3).any()
+    assert (visible[:, 3] == 0).all()  # from behind the wall
+    on_plate = torch.cat([points[:9, :2] * 0.1, torch.full((9, 1), 0.05, dtype=F64)], dim=1)
+    assert (light_visibility(vertices, faces, directions[:3], on_plate, normals[:9]) > 0.999).all()  # no self-shadow
+    assert light_visibility(vertices, faces, directions[:0], points, normals).shape == (500, 0)
+
+
+def test_a_ball_shades_itself_only_where_it_faces_away() -> None:
+    vertices, faces = ball(4)
+    light = double(studio_light())
+    points, normals = vertices[0], vertices[0] / 0.1
+    visible = light_visibility(points, faces, light.directions[0], points, normals)
+    cosine = normals @ light.directions[0].T
+    assert (visible[cosine > 0.05] > 0.999).all() and (visible[cosine < -0.3] == 0).all()
+    here = Light(torch.zeros(1, 9, 3, dtype=F64), light.directions, light.colors)
+    assert torch.allclose(
+        diffuse_light(here, normals[None], visible[None]), diffuse_light(here, normals[None]), atol=0.04
+    )
+    rough = torch.full((1, len(points), 1), 0.5, dtype=F64)
+    none = torch.zeros(1, len(points), 3, dtype=F64)
+    assert (specular_light(here, normals[None], normals[None], rough, visibility=none) == 0).all()
+
+
 # ------------------------------------------------------------------------------------------------ whole heads
 
 
@@ -586,6 +626,12 @@ def test_render_head_styles_and_batches() -> None:
     views = render_head(head, vertices, materials, both, background=grey)
     assert torch.allclose(views[0], pictures["textured"][0], atol=1e-5)
     assert torch.allclose(views[1], render_head(head, vertices, materials, turned, background=grey)[0], atol=1e-5)
+    unlit = [render_head(head, vertices, materials, camera, style="albedo", shadows=s) for s in (True, False)]
+    assert torch.equal(unlit[0], unlit[1])
+    picture = torch.rand(3, 48, 40)
+    over = render_head(head, vertices, materials, camera, background=picture)
+    hidden = (pictures["textured"][0] - torch.tensor(grey)[:, None, None]).abs().amax(0) > 1e-4
+    assert torch.allclose(over[0][:, ~hidden], picture[:, ~hidden], atol=1e-5)
     with pytest.raises(ValueError, match="wireframe"):
         render_head(head, vertices, materials, camera, style="wireframe")
     with pytest.raises(ValueError, match="materials"):
