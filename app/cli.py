@@ -159,10 +159,10 @@ def reconstruct(
     with sentences(as_json):
         paths = expand_photos(photos)
         _folder(out)
-    from core import avatar
+    from core import pipeline
 
     def one(path: Path, report: Callable[[str, float], None]) -> Avatar:
-        return avatar.reconstruct(path, progress=lambda stage, fraction, *_early: report(stage, fraction))
+        return pipeline.reconstruct(path, progress=lambda stage, fraction, *_early: report(stage, fraction))
 
     _make_heads([(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)], one, out, as_json)
 
@@ -182,11 +182,11 @@ def generate(
     attributes = _attributes(attribute or [])
     with sentences(as_json):
         _folder(out)
-    from core import avatar
+    from core import pipeline
 
     def one(own_seed: int, report: Callable[[str, float], None]) -> Avatar:
         report("generate", 0.0)
-        return avatar.generate(own_seed, attributes or None)
+        return pipeline.generate(own_seed, attributes or None)
 
     seeds = range(seed, seed + count)
     _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json)

@@ -86,7 +86,7 @@ class Finished:
     lines: tuple[Line, ...]
 
 
-# What the stages of core.avatar.reconstruct are called for people. Unknown ones are shown by their own name.
+# What the stages of core.pipeline.reconstruct are called for people. Unknown ones are shown by their own name.
 STAGE_TEXT = {
     "read": "Reading the photo",
     "photo": "Reading the photo",
@@ -107,13 +107,13 @@ STAGE_TEXT = {
 @functools.cache
 def core_head_maker() -> HeadMaker:
     """The real core. Imports torch and MediaPipe, seconds on a cold machine: call it late or in the background."""
-    from core import avatar, gltf
+    from core import gltf, pipeline
     from core.head import load_head
 
     head = load_head()
     return HeadMaker(
-        reconstruct=lambda photo, progress: avatar.reconstruct(photo, progress=progress),
-        generate=avatar.generate,
+        reconstruct=lambda photo, progress: pipeline.reconstruct(photo, progress=progress),
+        generate=pipeline.generate,
         glb=lambda result: gltf.glb_bytes(head, result),
     )
 

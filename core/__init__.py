@@ -33,5 +33,6 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     albedo, synthesis
     fitting, texture
     avatar
+    pipeline
     gltf, export, evaluation
 """

@@ -9,16 +9,25 @@ alternates them as section 3.3 of the AlbedoGAN paper does (Rai et al., WACV 202
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core.albedo.parametric import SkinLook, paint_skin, skin_tone
 from core.camera import Camera, axis_angle_to_matrix
 from core.checkpoints import read_safetensors, weights_path
-from core.head import HeadModel, HeadParameters
+from core.color import srgb_to_linear
+from core.head import PARTS, HeadModel, HeadParameters
+from core.landmarks import Landmarks
+from core.lighting import Tone, TonePalette, constant_light, fit_light, fit_tone, shading
 from core.mesh import rigid_align
+from core.photo import Photo
+from core.render import Light, Rendering, render
 
 IRIS_DIAMETER_M = 0.0117  # horizontal visible iris diameter of adults (Ruefer et al. 2005: 11.7 +- 0.4 mm)
 
@@ -50,12 +59,17 @@ class LandmarkFitSettings:
 class LandmarkNoise:
     """What the detector gets wrong, measured on synthetic heads with known truth (recipes/calibrate_landmarks.py).
 
-    Errors are in units of the face's span (`landmark_span`), in the image rotated so that the eyes
-    are level. bias: ``[P, L, 2]`` coefficients of `pose_features`; factor: ``[2 L, R]`` and
-    diagonal: ``[2 L]`` give the covariance ``factor factor^T + diag(diagonal)``.
+    Errors (detected minus true) are in units of the face's span (`landmark_span`), in the image
+    rotated so that the eyes are level. bias: ``[P, L, 2]`` coefficients of `pose_features`. A
+    detector trained on people also pulls every face towards its own mean; shape_response
+    ``[Ks, L, 2]`` (the first Ks shape coefficients) and expression_response ``[E, L, 2]`` are the
+    part of the error that is linear in what the face really is. What remains has the covariance
+    ``factor factor^T + diag(diagonal)``; factor: ``[2 L, R]``, diagonal: ``[2 L]``.
     """
 
     bias: Float[Tensor, "P L 2"]
+    shape_response: Float[Tensor, "Ks L 2"]
+    expression_response: Float[Tensor, "E L 2"]
     factor: Float[Tensor, "N R"]
     diagonal: Float[Tensor, "N"]
 
@@ -71,8 +85,9 @@ class LandmarkNoise:
 @functools.lru_cache(maxsize=1)
 def load_landmark_noise() -> LandmarkNoise:
     """The bundled calibration (assets/landmark_noise.safetensors), in float64."""
-    tensors, _ = read_safetensors(weights_path("landmark_noise"), required=("bias", "factor", "diagonal"))
-    return LandmarkNoise(tensors["bias"].double(), tensors["factor"].double(), tensors["diagonal"].double())
+    names = [field.name for field in fields(LandmarkNoise)]
+    tensors, _ = read_safetensors(weights_path("landmark_noise"), required=tuple(names))
+    return LandmarkNoise(**{name: tensors[name].double() for name in names})
 
 
 def pose_features(yaw: Tensor, pitch: Tensor) -> Float[Tensor, "*batch P"]:
@@ -124,6 +139,7 @@ class LandmarkFit:
     residual_px: float
     outliers: float
     precision: Float[Tensor, "D D"]
+    iterations: int
 
 
 def _skew(v: Float[Tensor, "L 3"]) -> Float[Tensor, "L 3 3"]:
@@ -185,6 +201,9 @@ def fit_landmarks(
     )
     count_shape, count_expression = shape_basis.shape[0], expression_basis.shape[0]
     basis = torch.cat([shape_basis, expression_basis])
+    response = torch.zeros(count_shape + count_expression, len(template), 2, dtype=dtype)
+    response[: len(noise.shape_response)] = noise.shape_response
+    response[count_shape:] = noise.expression_response
     observed = points_px.to(dtype)
     span = landmark_span(observed)
     principal = torch.tensor([width / 2, height / 2], dtype=dtype)
@@ -213,7 +232,7 @@ def fit_landmarks(
 
     def residual(r: Tensor, t: Tensor, c: Tensor, lf: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         pixels, camera_points = project(r, t, c, lf)
-        error = (pixels - observed) @ level.T / span + bias
+        error = (pixels - observed) @ level.T / span + bias + torch.einsum("n,nlx->lx", c, response)
         diameters = (observed[iris_pairs[:, 0]] - observed[iris_pairs[:, 1]]).norm(dim=1)
         depth = camera_points[iris_pairs.flatten(), 2].reshape(2, 2).mean(1)
         expected = start_focal * lf.exp() * IRIS_DIAMETER_M / depth
@@ -258,6 +277,7 @@ def fit_landmarks(
             jacobian = d_pixels @ d_points
             jacobian[:, :, 6] = torch.stack([focal * x / z, focal * y / z], 1)
             jacobian = torch.einsum("ij,ljn->lin", level, jacobian) / span
+            jacobian[:, :, pose_count:] += response.permute(1, 2, 0)
             white = torch.linalg.solve_triangular(
                 whiten, torch.cat([jacobian.reshape(-1, size), error.reshape(-1, 1)], 1), upper=False
             )
@@ -328,6 +348,236 @@ def fit_landmarks(
         coefficients[None, count_shape:].float(),
         torch.zeros(1, len(head.joint_names), 3),
     )
-    return LandmarkFit(
-        parameters, camera, tuple(history), float(rms), float((weights < 0.5).double().mean()), precision
+    outliers = float((weights < 0.5).double().mean())
+    return LandmarkFit(parameters, camera, tuple(history), float(rms), outliers, precision, len(history) - 1)
+
+
+# ------------------------------------------------------------------------------------------- pixels
+
+
+@dataclass(frozen=True)
+class PhotometricSettings:
+    """The part of the fit that looks at pixels.
+
+    face_px: longer side of the face in the picture that is compared; more costs time and finds
+    wrinkles that the shape basis cannot follow. sigma: scale of a log-colour residual, 0.25 is
+    about 25 %: what pores, make-up and stubble do to skin. weight: how many independent
+    measurements the whole face counts as; neighbouring pixels' residuals are far from independent.
+    rounds: of light and albedo, then shape and pose. evaluations: of the renderer in a round.
+    minimum_gain: stop when a round lowers the objective by less than this share.
+    """
+
+    face_px: int = 160
+    sigma: float = 0.25
+    weight: float = 150.0
+    rounds: int = 2
+    evaluations: int = 7
+    minimum_gain: float = 0.01
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Geometry, camera and light of the head in a photo.
+
+    parameters: a batch of one. camera: of the whole photo. light_sh: ``[9, 3]`` in the convention of
+    `render.Light.sh`. tone: the skin's. objective: after each half step of the alternation, never
+    rising. residual_px: of the 468 landmarks, root mean square; outliers: share of landmarks that were
+    given less than half weight. seconds: by stage.
+    """
+
+    parameters: HeadParameters
+    camera: Camera
+    light_sh: Float[Tensor, "9 3"]
+    tone: Tone
+    objective: tuple[float, ...]
+    residual_px: float
+    outliers: float
+    seconds: dict[str, float]
+
+
+def apply_step(
+    head: HeadModel, start: LandmarkFit, step: Float[Tensor, "D"]
+) -> tuple[HeadParameters, Camera]:
+    """Move a fit by a step in its own coordinates (rotation, translation, log focal, shape, expression), with gradients."""
+    k = head.shape_count
+    rotation = axis_angle_to_matrix(step[:3]) @ start.camera.T_camera_head[0, :3, :3]
+    translation = start.camera.T_camera_head[0, :3, 3] + step[3:6]
+    top = torch.cat([rotation, translation[:, None]], 1)
+    transform = torch.cat([top, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=top.dtype)])[None]
+    camera = replace(start.camera, T_camera_head=transform, focal_px=start.camera.focal_px * step[6].exp())
+    expression = (start.parameters.expression + step[7 + k :]).clamp(*head.expression_range)
+    parameters = HeadParameters(
+        start.parameters.shape + step[7 : 7 + k], expression, start.parameters.joint_rotations
     )
+    return parameters, camera
+
+
+def fit_photo(
+    photo: Photo,
+    head: HeadModel,
+    landmarks: Landmarks,
+    settings: LandmarkFitSettings | None = None,
+    photometric: PhotometricSettings | None = None,
+    report: Callable[[str, LandmarkFit], None] | None = None,
+) -> FitResult:
+    """Alternating descent over shape and albedo (Rai et al. 2024, section 3.3; Blanz and Vetter 1999 for the objective).
+
+    (a) `fit_landmarks`. Its optimum and curvature stand in for the landmark and prior terms from
+    here on: ``|L^T step|^2``. (b) With the geometry fixed, skin tone and second-order light by robust
+    least squares. (c) With light and albedo fixed, a few L-BFGS steps on shape, expression, pose and
+    focal length through the renderer, preconditioned by (a)'s curvature. (b) and (c) repeat; a half
+    step that does not lower the common objective is undone. report: called with "landmarks" after (a).
+    """
+    photometric = photometric or PhotometricSettings()
+    seconds: dict[str, float] = {}
+    clock = time.perf_counter()
+    start = fit_landmarks(
+        head, landmarks.points_px, landmarks.depth_px, photo.height, photo.width, photo.focal_px, settings=settings
+    )
+    seconds["landmark_fit"] = time.perf_counter() - clock
+    if report is not None:
+        report("landmarks", start)
+
+    clock = time.perf_counter()
+    vertices = head.vertices(start.parameters)
+    picture, crop_window = _face_crop(photo, head, start, vertices, photometric.face_px)
+    opaque = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
+    faces, uv_faces = head.faces[opaque], head.uv_faces[opaque]
+    is_skin = head.face_part[opaque] == PARTS.index("skin")
+    # Brows, lips and eyes are the person's own; the mean skin says nothing about them.
+    own = sum(head.region(name) for name in ("brows", "lips", "eyelids") if name in head.region_names)
+    usable = head.region("face") * (1 - torch.as_tensor(own).clamp(0, 1)) if "face" in head.region_names else torch.ones_like(head.template[:, 0])
+    face_weight = usable[faces].mean(1) * is_skin
+    relief = _relief(head)
+    log_picture = picture.clamp_min(2e-3).log()
+    curvature = torch.linalg.cholesky(start.precision)
+
+    def photo_term(rendered: Tensor, weight: Tensor) -> Tensor:
+        residual = (log_picture - rendered.clamp_min(2e-3).log()) / photometric.sigma
+        robust = torch.log1p(residual.pow(2)).mean(1)
+        return photometric.weight * (robust * weight).sum() / weight.sum().clamp_min(1.0)
+
+    def rendering(step: Tensor, tone: Tone, sh: Tensor) -> tuple[Tensor, Tensor, Rendering]:
+        parameters, camera = apply_step(head, start, step)
+        albedo = relief * skin_tone(tone.melanin, tone.haemoglobin)[:, None, None]
+        light = Light(sh[None].float(), torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
+        cropped = camera.crop_and_resize(*crop_window, picture.shape[2], picture.shape[3])
+        result = render(
+            head.vertices(parameters), faces, cropped, light, head.uv, uv_faces, [albedo[None]],
+            cull_backfaces=True, smooth_edges=False,
+        )  # fmt: skip
+        index = result.fragments.face_index
+        weight = torch.where(index >= 0, face_weight[index.clamp_min(0)], 0.0)
+        # Clipped pixels are no measurements.
+        weight = weight * ((picture.amax(1) < 0.97) & (picture.amin(1) > 0.003))
+        return result.color_linear, weight, result
+
+    def total(step: Tensor, tone: Tone, sh: Tensor) -> Tensor:
+        color, weight, _ = rendering(step, tone, sh)
+        return (curvature.T @ step.double()).pow(2).sum().float() + photo_term(color, weight)
+
+    palette = tone_palette()
+    step = torch.zeros(len(start.precision))
+    tone, sh = Tone(0.35, 0.5, 1.0, torch.ones(3), 1.0), constant_light(torch.ones(3))
+    history: list[float] = []
+    for round_index in range(photometric.rounds):
+        with torch.no_grad():
+            white = constant_light(torch.ones(3))
+            albedo_only, weight, seen = rendering(step, tone, white)
+            mask = weight[0].flatten() > 0.3
+            if int(mask.sum()) < 100:
+                break  # too little skin in view to learn light from; the landmark fit stands
+            colors = picture[0].flatten(1).T[mask]
+            normals = seen.normals[0].reshape(-1, 3)[mask]
+            place = albedo_only[0].flatten(1).T[mask] / skin_tone(tone.melanin, tone.haemoglobin)
+            samples = weight[0].flatten()[mask]
+            new_tone, new_sh = light_and_tone(colors, normals, place, samples, palette)
+            proposed = float(total(step, new_tone, new_sh))
+            if not history or proposed < history[-1]:
+                tone, sh = new_tone, new_sh
+                history.append(proposed)
+        before = history[-1]
+        z = (curvature.T @ step.double()).float().requires_grad_(True)
+        inverse = torch.linalg.inv(curvature.T).float()
+        optimizer = torch.optim.LBFGS(
+            [z], lr=1.0, max_iter=photometric.evaluations, max_eval=photometric.evaluations, line_search_fn="strong_wolfe"
+        )
+        best: tuple[float, Tensor] = (before, step)
+
+        def closure() -> Tensor:
+            nonlocal best
+            optimizer.zero_grad()
+            candidate = inverse @ z
+            color, weight, _ = rendering(candidate, tone, sh)
+            value = z.pow(2).sum() + photo_term(color, weight)
+            value.backward()
+            if float(value.detach()) < best[0]:
+                best = float(value.detach()), candidate.detach().clone()
+            return value
+
+        optimizer.step(closure)
+        step = best[1]
+        history.append(best[0])
+        if before - best[0] < photometric.minimum_gain * before:
+            break
+    parameters, camera = apply_step(head, start, step)
+    seconds["photometric"] = time.perf_counter() - clock
+    projected = camera.project(head.landmark_points("mediapipe", head.vertices(parameters)))[0, :468, :2]
+    rms = (projected - landmarks.points_px[:468]).pow(2).sum(1).mean().sqrt()
+    return FitResult(parameters, camera, sh, tone, tuple(history), float(rms), start.outliers, seconds)
+
+
+def _relief(head: HeadModel) -> Float[Tensor, "3 U U"]:
+    """How the mean skin differs from its tone from place to place (rosy cheeks, pale forehead), linear ratios."""
+    bare = SkinLook(melanin=0.25, haemoglobin=0.45, brow_density=0.0, stubble=0.0, scalp_hair=0.0, variation=0.0)
+    skin = srgb_to_linear(paint_skin(head, bare, 256).float() / 255)
+    return skin / skin_tone(0.25, 0.45)[:, None, None]
+
+
+def _face_crop(
+    photo: Photo, head: HeadModel, fit: LandmarkFit, vertices: Tensor, face_px: int
+) -> tuple[Float[Tensor, "1 3 h w"], tuple[float, float, float]]:
+    """The face in linear light, area-averaged to `face_px`, and the window (left, top, scale) of the photo it shows."""
+    import cv2
+
+    points = fit.camera.project(head.landmark_points("mediapipe", vertices))[0, :468, :2]
+    low, high = points.amin(0), points.amax(0)
+    scale = min(1.0, face_px / float((high - low).max()))
+    margin = 6 / scale
+    left, top = max(0.0, float(low[0]) - margin), max(0.0, float(low[1]) - margin)
+    right, bottom = min(photo.width, float(high[0]) + margin), min(photo.height, float(high[1]) + margin)
+    left, top = math.floor(left), math.floor(top)
+    right, bottom = max(left + 8, math.ceil(right)), max(top + 8, math.ceil(bottom))
+    region = photo.pixels[top : min(bottom, photo.height), left : min(right, photo.width)]
+    width, height = max(8, round(region.shape[1] * scale)), max(8, round(region.shape[0] * scale))
+    scale = width / region.shape[1]
+    small = cv2.resize(region, (width, height), interpolation=cv2.INTER_AREA)
+    linear = srgb_to_linear(torch.from_numpy(small).permute(2, 0, 1).float() / 255)
+    return linear[None], (float(left), float(top), scale)
+
+
+@functools.lru_cache(maxsize=1)
+def tone_palette() -> TonePalette:
+    """The parametric skin's tones over its range of melanin and haemoglobin."""
+    melanin, haemoglobin = torch.linspace(0, 1, 33), torch.linspace(0, 1, 17)
+    colors = torch.stack([torch.stack([skin_tone(m, h) for h in haemoglobin.tolist()]) for m in melanin.tolist()])
+    return TonePalette(melanin, haemoglobin, colors)
+
+
+def light_and_tone(
+    colors: Float[Tensor, "N 3"],
+    normals: Float[Tensor, "N 3"],
+    place: Float[Tensor, "N 3"],
+    weights: Float[Tensor, "N"],
+    palette: TonePalette,
+) -> tuple[Tone, Float[Tensor, "9 3"]]:
+    """Skin tone and light in turns (stage b). place: how the mean skin differs from its tone at each sample."""
+    relative = place
+    for _ in range(3):
+        tone = fit_tone(colors / relative, weights, palette)
+        expected = skin_tone(tone.melanin, tone.haemoglobin) * place
+        sh = fit_light(colors, normals, expected, weights, mean_irradiance=tone.exposure * tone.cast)
+        light = shading(normals, sh)
+        level = (light * weights[:, None]).sum(0) / weights.sum()
+        relative = place * light / level
+    return tone, sh

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from core.head import HeadModel
-from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
+from core.materials import Materials
+from core.synthesis import sample_materials
 
 MAKEHUMAN = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "makehuman"
 
@@ -28,16 +29,7 @@ def baked_skins(size: int) -> tuple[Tensor, ...]:
 def training_materials(head: HeadModel, rng: np.random.Generator, size: int) -> Materials:
     """Materials of a random person for calibration renders."""
     skins = baked_skins(size)
-    if skins and rng.random() < 1.7:
-        skin = skins[rng.integers(len(skins))]
-    else:
-        from core.albedo.parametric import paint_skin
-
-        skin = paint_skin(head, float(rng.random()), float(rng.uniform(0.2, 0.8)), seed=int(rng.integers(1 << 30)), size=size)
-    return Materials(
-        skin_albedo=skin,
-        skin_roughness=torch.full((1, 8, 8), 128, dtype=torch.uint8),
-        eye_albedo=paint_eye(rng.choice(list(IRIS_COLOURS))),
-        mouth_albedo=paint_mouth(),
-        lash_albedo=paint_lashes(),
-    )
+    materials = sample_materials(head, rng, map_size=size)
+    if skins and rng.random() < 0.7:
+        materials = replace(materials, skin_albedo=skins[rng.integers(len(skins))])
+    return materials

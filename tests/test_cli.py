@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import core.avatar
+import core.pipeline
 import core.export
 import core.head
 from app.cli import Format, Units, expand_photos, main, spread_numbers
@@ -60,8 +60,8 @@ def fake_generate(seed: int, attributes=None) -> Avatar:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run a command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.setattr(core.avatar, "reconstruct", fake_reconstruct, raising=False)
-    monkeypatch.setattr(core.avatar, "generate", fake_generate, raising=False)
+    monkeypatch.setattr(core.pipeline, "reconstruct", fake_reconstruct)
+    monkeypatch.setattr(core.pipeline, "generate", fake_generate)
     monkeypatch.setattr(core.head, "load_head", tiny_head)
     monkeypatch.chdir(tmp_path)
     # The command sets torch's threads for a process of its own; this one is the test run's.
