@@ -79,7 +79,7 @@ def test_no_seam_at_the_back_of_the_head(head: HeadModel):
     assert len(both) > 10, "the atlas is cut along the back of the head"
     texel = torch.stack([uv[..., 0], 1 - uv[..., 1]], -1)[both].mul(512).long().clamp(0, 511)
     colours = painted[:, texel[..., 1], texel[..., 0]]
-    assert (colours[..., 0] - colours[..., 1]).abs().mean() < 2
+    assert (colours[..., 0] - colours[..., 1]).abs().mean() < 3
 
 
 @pytest.mark.parametrize("field", ["stubble", "scalp_hair", "freckles", "brow_density"])
