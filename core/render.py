@@ -728,9 +728,7 @@ def render_head(
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")
     if style != "clay" and materials is None:
         raise ValueError(f"The style {style!r} needs materials; only 'clay' does without.")
-    fine = camera.crop_and_resize(
-        0.0, 0.0, float(supersample), camera.height * supersample, camera.width * supersample
-    )
+    fine = camera.crop_and_resize(0.0, 0.0, float(supersample), camera.height * supersample, camera.width * supersample)
     points_px = project(vertices, fine)
     batch = points_px.shape[0]
     if style == "albedo":
