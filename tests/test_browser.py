@@ -121,8 +121,10 @@ class Visit:
         return self.page.evaluate("heads")
 
     def wait_for_heads(self, final: int) -> None:
-        """Until that many final heads have been on show."""
-        self.page.wait_for_function(f"heads.filter((head) => head.final).length >= {final}")
+        """Until that many final heads have been on show; a problem in the status ends the wait."""
+        enough = f"heads.filter((head) => head.final).length >= {final}"
+        self.page.wait_for_function(f"{enough} || document.querySelector('#likeness-status .problem')")
+        assert self.page.evaluate(enough), self.status
 
     def picture(self) -> np.ndarray:
         """What the viewer shows, once it holds still, without its toolbar."""
