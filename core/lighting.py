@@ -80,7 +80,7 @@ def fit_light(
 ) -> Float[Tensor, "9 3"]:
     """Second-order light that explains colours of a surface of known albedo (the convention of `render.Light.sh`).
 
-    Robust ridge least squares in linear RGB (iteratively reweighted, Cauchy): each channel is a common luminance
+    Robust ridge least squares in linear RGB (iteratively reweighted, Geman and McClure): each channel is a common luminance
     light plus a small deviation, so that the colour of the skin that the coarse albedo got wrong is not turned into
     coloured light. Directions in which the light would be darker than `LightPrior.darkest` are pulled up as an active
     set. mean_irradiance: what the zeroth order is expected to be (None: the median of colour over albedo).
@@ -115,11 +115,14 @@ def fit_light(
 
     # Residuals relative to the expected picture, so that bright and dark skin count the same.
     scale = prior.noise * level * albedo + 0.01 * level
-    robust = torch.ones_like(color)
-    state = mean.clone()
+    sh = mean[:9, None] + mean[9:].reshape(3, 9).T
     pulled = torch.zeros(len(probes), 3, dtype=torch.bool, device=color.device)
-    for _ in range(10):
-        w = weight[:, None] * robust
+    # From even light and with tails that shorten round by round: started with equal weights, hair over a whole
+    # forehead would be explained by darkness from above before it could be told from skin.
+    for tail in (12.0, 9.0, 6.0, 4.0, 4.0, 4.0):
+        residual = (albedo * (basis @ sh) - color) / scale
+        w = weight / (1 + residual.pow(2).mean(1) / tail) ** 2
+        w = w[:, None].expand_as(color)
         w = w * (prior.effective_count / w.mean(1).sum().clamp_min(1e-9)) / (scale * scale)
         hessian = torch.diag(sigma**-2)
         gradient = mean * sigma**-2
@@ -141,8 +144,6 @@ def fit_light(
             gradient[part] += right
         state = torch.linalg.solve(hessian, gradient)
         sh = state[:9, None] + state[9:].reshape(3, 9).T
-        residual = (albedo * (basis @ sh) - color) / scale
-        robust = (1 / (1 + (residual.pow(2).mean(1) / 4)))[:, None].expand_as(color)
         pulled = pulled | (probes @ sh < prior.darkest * level)
     return sh.to(color_linear.dtype)
 
@@ -192,6 +193,8 @@ class TonePrior:
     left slightly warm (mean 0.04). tint: spread of ``log G - (log R + log B) / 2``.
     melanin_spread: of melanin around the palette's middle, in units of its range: nearly flat, so that neither light
     nor dark skin is favoured; haemoglobin_spread likewise, tighter, since colour is what the cast confounds it with.
+    reference_exposure, reference_warmth, reference_tint: errors of the reference light. tails: degrees of freedom of
+    Student's t that all of these follow instead of a Gaussian: photos that break one of the rules are not rare.
     """
 
     level: float = math.log(1.10)
@@ -202,17 +205,23 @@ class TonePrior:
     tint: float = 0.04
     melanin_spread: float = 0.6
     haemoglobin_spread: float = 0.22
+    reference_exposure: float = 0.45
+    reference_warmth: float = 0.12
+    reference_tint: float = 0.06
+    tails: float = 4.0
 
 
 def fit_tone(
     color_linear: Float[Tensor, "N 3"],
     weights: Float[Tensor, "N"],
     palette: TonePalette,
+    reference_light: Float[Tensor, "3"] | None = None,
     prior: TonePrior | None = None,
 ) -> Tone:
     """Skin tone, exposure and colour cast from observed skin colours, by posterior mean over the palette.
 
-    color_linear: skin seen in the photo, with the light's variation over directions already divided out or small.
+    reference_light: irradiance over pi as something of known colour in the photo shows it (the whites of the eyes),
+    where there is such a thing. color_linear: skin seen in the photo, with the light's variation over directions already divided out or small.
     Their robust mean is one colour of three numbers; tone, exposure and cast are five, and `TonePrior` decides the
     rest. The mean over the posterior, not its peak: between equally good explanations it takes the middle.
     """
@@ -241,13 +250,25 @@ def fit_tone(
         low, high = values.min(), values.max()
         return (values - (low + high) / 2) / (high - low).clamp_min(1e-9)
 
+    def surprise(deviation: Tensor) -> Tensor:
+        return (prior.tails + 1) * torch.log1p(deviation**2 / prior.tails)
+
     energy = (
-        ((log_exposure - expected) / prior.exposure) ** 2
-        + ((warmth - prior.warmth_mean) / prior.warmth) ** 2
-        + (tint / prior.tint) ** 2
+        surprise((log_exposure - expected) / prior.exposure)
+        + surprise((warmth - prior.warmth_mean) / prior.warmth)
+        + surprise(tint / prior.tint)
         + (normalised(melanin)[:, None] / prior.melanin_spread) ** 2
         + (normalised(haemoglobin)[None] / prior.haemoglobin_spread) ** 2
     )
+    if reference_light is not None:
+        reference = reference_light.double().clamp_min(1e-4)
+        r, g, b = reference.log()
+        energy = (
+            energy
+            + surprise((log_exposure - torch.log(reference @ luma)) / prior.reference_exposure)
+            + surprise((warmth - 0.5 * (r - b)) / prior.reference_warmth)
+            + surprise((tint - (g - 0.5 * (r + b))) / prior.reference_tint)
+        )
     posterior = torch.softmax(-0.5 * energy.flatten(), 0).reshape(energy.shape)
     m = float((posterior.sum(1) * melanin).sum())
     h = float((posterior.sum(0) * haemoglobin).sum())

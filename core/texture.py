@@ -44,7 +44,7 @@ FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365
 _NOSTRILS = (98, 327, 2, 1)
 
 VISIBILITY_SIDE_PX = 640  # the head's longer side in the depth map that decides what is hidden
-STATISTICS_SIDE = 256  # side of the map on which light and tone are fitted
+STATISTICS_SIDE = 128  # side of the map on which light and tone are fitted
 
 
 # --- small tools on maps, in numpy because OpenCV is ------------------------------------------------------------------
@@ -76,6 +76,20 @@ def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndar
     return both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
 
 
+def _shrink(image: np.ndarray, step: int) -> np.ndarray:
+    """Means over blocks of `step` texels a side."""
+    import cv2
+
+    size = (image.shape[1] // step, image.shape[0] // step)
+    return image if step == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
+    import cv2
+
+    return cv2.resize(image.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+
+
 def _to_numpy(image: Tensor) -> np.ndarray:
     """``[C, H, W]`` tensor to ``[H, W, C]`` float32 array."""
     return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy(), dtype=np.float32)
@@ -93,9 +107,10 @@ def _to_tensor(image: np.ndarray, like: Tensor) -> Tensor:
 class _Regions:
     """Soft masks ``[U, U]`` (0..1) of the map; the same for every person.
 
-    face: inside mediapipe's face oval. brows, eyes (with lids), lips, nostrils: around the landmarks' polygons.
-    beard: where beards grow. scalp: where hair grows; ears. texels_per_mm: ``[U, U]`` local density. mm: the middle of
-    the face, one number.
+    face: inside mediapipe's face oval. centre: around eyes, nose and mouth. brows, eyes (with lids), lips, nostrils:
+    around the landmarks' polygons; eye_surround: 17 mm around the eyes. beard: where beards grow. scalp: where hair
+    grows; deep_scalp: that without the first 3 cm from the hairline. sockets: the inner side of the lids. inside: where
+    the map shows skin. texels_per_mm: in the middle of the face.
     """
 
     face: np.ndarray
@@ -106,16 +121,21 @@ class _Regions:
     nostrils: np.ndarray
     beard: np.ndarray
     scalp: np.ndarray
+    deep_scalp: np.ndarray
     ears: np.ndarray
+    sockets: np.ndarray
     centre: np.ndarray
     inside: np.ndarray
     texels_per_mm: float
 
+    def thinned(self, step: int) -> _Regions:
+        """Every `step`-th texel."""
+        maps = {k: v[step // 2 :: step, step // 2 :: step] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return _Regions(**maps, texels_per_mm=self.texels_per_mm / step)
+
 
 def _regions(head: HeadModel, size: int) -> _Regions:
-    embedding = head.landmarks["mediapipe"]
-    scalp = head.region("scalp") if "scalp" in head.region_names else None
-    return _regions_of(_Identity(head), embedding.face_index, size, scalp)
+    return _regions_of(_Identity(head), size)
 
 
 class _Identity:
@@ -125,14 +145,14 @@ class _Identity:
         self.head = head
 
     def __hash__(self) -> int:
-        return id(self.head.uv)
+        return hash((id(self.head.uv), id(self.head.regions)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other.head.uv is self.head.uv
+        return isinstance(other, _Identity) and (other.head.uv is self.head.uv and other.head.regions is self.head.regions)
 
 
 @functools.lru_cache(maxsize=4)
-def _regions_of(key: _Identity, landmark_faces: Tensor, size: int, scalp_vertices: Tensor | None) -> _Regions:
+def _regions_of(key: _Identity, size: int) -> _Regions:
     import cv2
 
     head = key.head
@@ -156,19 +176,23 @@ def _regions_of(key: _Identity, landmark_faces: Tensor, size: int, scalp_vertice
     centre = (points[263] + points[33]) / 2
     x, y, z = np.moveaxis((p - centre) / span, 2, 0)
     z = z + 0.0115  # metres from the eyes' centres on the mean head
-    if scalp_vertices is None:
-        # Height of the hairline above the eyes against depth: forehead, temple, sideburn, over the ear, nape.
-        hairline = np.interp(
-            z,
-            [-0.175, -0.150, -0.125, -0.112, -0.092, -0.080, -0.066, -0.050, -0.020, 0.000, 0.015],
-            [-0.060, -0.062, -0.040, 0.000, 0.032, 0.028, -0.010, 0.010, 0.056, 0.066, 0.068],
-        )
-        scalp = _smoothstep(-0.006, 0.006, y - hairline)
-    else:
-        scalp = interpolate(head, scalp_vertices[:, None].float(), size)[..., 0].numpy()
-    ears = _smoothstep(0.068, 0.072, np.abs(x)) * _smoothstep(-0.125, -0.115, z) * _smoothstep(-0.050, -0.062, z)
-    ears = ears * _smoothstep(0.040, 0.034, y) * _smoothstep(-0.048, -0.040, y)
-    face = polygon(FACE_OVAL, 0, 2.0)
+    # Height of the hairline above the eyes against depth: nape, over the ear, sideburn, temple, forehead.
+    hairline = np.interp(
+        z,
+        [-0.175, -0.150, -0.125, -0.112, -0.100, -0.085, -0.068, -0.060, -0.050, -0.044, -0.020, 0.000, 0.015],
+        [-0.070, -0.072, -0.055, -0.020, 0.004, 0.010, 0.004, -0.022, -0.018, 0.010, 0.052, 0.066, 0.068],
+    )
+
+    def region(name: str) -> np.ndarray:
+        if name not in head.region_names:
+            return np.zeros((size, size), np.float32)
+        return interpolate(head, head.region(name)[:, None].float(), size)[..., 0].numpy()
+
+    ears = _smoothstep(0.2, 0.7, region("ears"))
+    sockets = _smoothstep(0.3, 0.8, region("eye_sockets"))
+    scalp = _smoothstep(-0.006, 0.006, y - hairline) * (1 - _smoothstep(0.45, 0.8, region("ears")))
+    depth_in_scalp = _smoothstep(0.004, 0.030, y - hairline)
+    face = polygon(FACE_OVAL, 0.0, 2.0)
     outline = np.concatenate([pixel[list(RIGHT_EYE)], pixel[list(LEFT_EYE)], pixel[list(LIPS)], pixel[list(NOSE)]])
     hull = cv2.convexHull(np.rint(outline).astype(np.int32))
     centre_map = np.zeros((size, size), np.uint8)
@@ -181,14 +205,14 @@ def _regions_of(key: _Identity, landmark_faces: Tensor, size: int, scalp_vertice
     beard = _smoothstep(nose_y + 0.006, nose_y - 0.004, y - np.maximum(0, (np.abs(x) - 0.045) * 1.6))
     beard = beard * _smoothstep(-0.085, -0.070, z) * (1 - lips) * _smoothstep(chin_y - 0.014, chin_y - 0.002, y)
     eyes = np.maximum(polygon(RIGHT_EYE, 2.5, 0.8), polygon(LEFT_EYE, 2.5, 0.8))
-    surround = np.maximum(polygon(RIGHT_EYE, 17, 2.0), polygon(LEFT_EYE, 17, 2.0))
+    surround = np.maximum(polygon(RIGHT_EYE, 17.0, 2.0), polygon(LEFT_EYE, 17.0, 2.0))
     brows = np.maximum(polygon(RIGHT_BROW, 3.0, 1.2), polygon(LEFT_BROW, 3.0, 1.2))
     nostrils = np.zeros((size, size), np.float32)
     for left, right in ((98, 97), (327, 326)):
         at = (pixel[left] + pixel[right]) / 2
         cv2.circle(nostrils, (int(at[0]), int(at[1])), max(1, round(5 * density)), 1.0, -1)
     nostrils = _blur(nostrils, density)
-    maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp * (1 - ears), ears, centre_map]
+    maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp, depth_in_scalp, ears, sockets, centre_map]
     return _Regions(*(m.astype(np.float32) for m in maps), inside, float(density))
 
 
@@ -276,13 +300,14 @@ def unwrap(
     centre = _regions(head, size).centre
     weight = _smoothstep(0.2, 0.64, cosine) * _smoothstep(1.5, 6.0, margin_mm)
     weight = weight + centre * (_smoothstep(0.0, 0.35, cosine) * _smoothstep(0.5, 2.5, margin_mm) - weight)
-    weight *= visible
+    weight *= visible * (1 - _regions(head, size).sockets)
     weight *= _smoothstep(0.0, 4.0, np.minimum(np.minimum(x, camera.width - x), np.minimum(y, camera.height - y)))
     weight *= atlas_lookup(head, size).inside.numpy()
 
     if landmarks is not None:
         shift = _feature_shift(head, vertices, camera, landmarks, size)
         x, y = x + shift[..., 0], y + shift[..., 1]
+        weight *= 1 - _openings(landmarks, x, y)
     if person_mask is not None:
         mask = np.ascontiguousarray(person_mask.numpy(), dtype=np.float32)
         belongs = cv2.remap(mask, (x - 0.5).astype(np.float32), (y - 0.5).astype(np.float32), cv2.INTER_LINEAR)
@@ -351,6 +376,27 @@ def _feature_shift(
     return cv2.resize(shift.reshape(coarse, coarse, 2).numpy(), (size, size), interpolation=cv2.INTER_LINEAR)
 
 
+def _openings(landmarks: Landmarks, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Where a texel's place in the photo lies between the lids or between the lips, 0..1: eyeballs, teeth and tongue
+    are other parts, and where the fitted mouth opens less than the real one they would be painted on the lips."""
+    import cv2
+
+    points = landmarks.points_px.numpy().astype(np.float64)
+    result = np.zeros(x.shape, np.float32)
+    for loop in (RIGHT_EYE, LEFT_EYE, LIPS_INNER):
+        outline = points[list(loop)]
+        low, high = outline.min(0), outline.max(0)
+        scale = 128 / max(float((high - low).max()), 1.0)  # of the picture that the polygon is drawn in
+        mask = np.zeros((144, 144), np.uint8)
+        cv2.fillPoly(mask, [np.rint(((outline - low) * scale + 8) * 16).astype(np.int32)], 255, shift=4)
+        if loop is not LIPS_INNER:
+            mask = cv2.dilate(mask, np.ones((5, 5), np.uint8))  # the lids' wet rims
+        mask = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.5)
+        map_x, map_y = ((x - low[0]) * scale + 8).astype(np.float32), ((y - low[1]) * scale + 8).astype(np.float32)
+        result = np.maximum(result, cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderValue=0))
+    return _smoothstep(0.15, 0.6, result)
+
+
 # --- completing -------------------------------------------------------------------------------------------------------
 
 
@@ -374,7 +420,7 @@ def complete(
 
     Texels of weight 1 keep their value exactly. trust: what of the known map may colour the unknown (default: the
     weight); features such as brows and lips say nothing about the skin's colour. reach: how far local differences are
-    carried, as a share of the map; beyond it only their overall mean is, so that opposite borders of the map, which
+    carried, as a share of the map (they fade over twice that); beyond it only their overall mean is, so that opposite borders of the map, which
     are one line at the back of the head, agree.
     """
     w = weight.detach().cpu().numpy().astype(np.float32)
@@ -387,10 +433,8 @@ def complete(
     total = float(sure.sum())
     mean = (difference * sure[..., None]).sum((0, 1)) / total if total > 0 else np.zeros(3, np.float32)
     field = mean + _push_pull(difference - mean, sure, reach)
-    filled = np.exp(log_guide + field)
-    blended = w[..., None] * _to_numpy(known) + (1 - w[..., None]) * filled
-    result = _to_tensor(blended.astype(np.float32), known)
-    return torch.where(weight >= 1, known, result)
+    filled = _to_tensor(np.exp(log_guide + field), known)
+    return torch.where(weight >= 1, known, filled + weight * (known - filled))
 
 
 def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarray:
@@ -400,7 +444,7 @@ def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarr
     size = values.shape[0]
     levels = []
     v, w = values * weight[..., None], weight
-    while min(v.shape[:2]) > 4:
+    while min(v.shape[:2]) > 2:
         levels.append((v, w))
         v, w = (cv2.resize(a, (a.shape[1] // 2, a.shape[0] // 2), interpolation=cv2.INTER_AREA) for a in (v, w))
     # Up again: each level keeps what it knows and takes the rest from the coarser one.
@@ -410,7 +454,7 @@ def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarr
         cell = 1 / v.shape[0]
         known = np.clip(w * 4, 0, 1)[..., None]  # a quarter of a cell known is enough to speak for it
         local = v / np.maximum(w[..., None], 1e-6)
-        fade = 1.0 if cell < reach else 0.0
+        fade = float(np.clip(1.2 - 0.5 * cell / reach, 0, 1))
         result = result + fade * known * (local - result)
         if 2 / size < cell:
             result = cv2.GaussianBlur(result, (5, 5), 0.8, borderType=cv2.BORDER_REPLICATE)
@@ -420,11 +464,9 @@ def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarr
 # --- removing the light -----------------------------------------------------------------------------------------------
 
 
-def delight(
-    color_linear: Float[Tensor, "3 U U"], normals: Float[Tensor, "U U 3"], sh: Float[Tensor, "9 3"]
-) -> Float[Tensor, "3 U U"]:
-    """Albedo: the colour divided by the light's shading of each texel (`lighting.shading`, which has a floor)."""
-    return color_linear / shading(normals, sh).permute(2, 0, 1)
+def delight(color_linear: Float[Tensor, "3 U U"], light: Float[Tensor, "3 U U"]) -> Float[Tensor, "3 U U"]:
+    """Albedo: the colour divided by the light that falls on each texel (`lighting.shading`, which has a floor)."""
+    return color_linear / light
 
 
 def _uneven(residual: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.ndarray:
@@ -435,15 +477,8 @@ def _uneven(residual: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.nda
     part that differs between left and right is taken for light wholly, the common part by half and not where a
     beard grows. More than a factor of two is not shadow but another material.
     """
-    size = skin.shape[0]
-    half = size // 2 if size >= 512 else size
-    import cv2
-
-    shrink = (half, half)
-    r = cv2.resize(np.clip(residual, -0.9, 0.9) * skin[..., None], shrink, interpolation=cv2.INTER_AREA)
-    w = cv2.resize(skin, shrink, interpolation=cv2.INTER_AREA)
-    sigma = 12 * regions.texels_per_mm * half / size
-    both = _blur(np.concatenate([r, w[..., None]], 2), sigma)
+    r = np.clip(residual, -0.9, 0.9) * skin[..., None]
+    both = _blur(np.concatenate([r, skin[..., None]], 2).astype(np.float32), 12 * regions.texels_per_mm)
     support = both[..., 3:]
     low = both[..., :3] / np.maximum(support, 0.02)
     # Colour varies over a real face (nose, cheeks, forehead), so two thirds of the chroma stay.
@@ -452,12 +487,11 @@ def _uneven(residual: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.nda
     other, other_support = low[:, ::-1], support[:, ::-1]
     shared = np.clip(np.minimum(support, other_support) / 0.15, 0, 1)
     common = low + shared * ((low + other) / 2 - low)
-    beard = cv2.resize(regions.beard, shrink, interpolation=cv2.INTER_AREA)[..., None]
+    beard = regions.beard[..., None]
     # Below zero and on the beard's place, the common part is a beard.
     keep = 1 - beard * (common.mean(2, keepdims=True) < 0)
     field = (low - common) + 0.5 * common * keep
-    field = np.clip(field, -0.7, 0.7) * np.clip(support / 0.1, 0, 1)
-    return cv2.resize(field, (size, size), interpolation=cv2.INTER_LINEAR)
+    return np.clip(field, -0.7, 0.7) * np.clip(support / 0.1, 0, 1)
 
 
 def _without_highlights(albedo: np.ndarray, skin: np.ndarray, regions: _Regions) -> np.ndarray:
@@ -500,11 +534,12 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
     luma = residual.mean(2)
     # Against the surroundings' level as well as the person's: a shaded cheek is no hair.
     red, blue = residual[..., 0] - residual[..., 1], residual[..., 2] - residual[..., 1]
-    sigma_luma = np.where(luma < 0, 0.30, 0.50)
+    # Folds and the hollows of the eyes are darker than a forehead without hair ever is.
+    sigma_luma = np.where(luma < 0, 0.30 + 0.60 * regions.centre, 0.50 + 0.3 * regions.centre)
     relaxed = np.clip(regions.ears + 0.5 * (1 - regions.face), 0, 1)
     sigma_luma = sigma_luma * (1 + 0.7 * relaxed)
     sigma_luma = sigma_luma * (1 + 3.0 * regions.beard * (luma < 0))
-    sigma_color = 0.22 * (1 + 0.5 * relaxed + 1.5 * regions.beard * (luma < 0))
+    sigma_color = 0.22 * (1 + 0.5 * relaxed + regions.centre + 1.5 * regions.beard * (luma < 0))
     score = (luma / sigma_luma) ** 2 + (red / sigma_color) ** 2 + (blue / (1.4 * sigma_color)) ** 2
     seen = np.clip(weight * 3, 0, 1)
     score = _masked_blur(np.minimum(score, 25)[..., None], np.maximum(seen, 1e-3), 1.5 * density)[..., 0]
@@ -516,8 +551,9 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
     smooth = _blur(luma.astype(np.float32), 0.6 * density)
     line = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, kernel) - smooth
     ring = regions.eye_surround * (1 - np.clip(1.5 * regions.eyes, 0, 1)) * (1 - np.clip(1.5 * regions.brows, 0, 1)) * seen
-    frame = _smoothstep(0.30, 0.50, line) * (luma < 0) * ring
-    if frame.sum() > 0.05 * max(ring.sum(), 1.0):
+    frame = _smoothstep(0.45, 0.70, line) * (luma < 0) * ring
+    glasses = frame.sum() > 0.10 * max(ring.sum(), 1.0)
+    if glasses:
         suspect = np.maximum(suspect, frame)
 
     grow = 2 * max(1, round(1.2 * density)) + 1
@@ -528,7 +564,9 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
     # Shadows and single hairs reach farther than what casts them; in the middle of the face nothing can be spared.
     suspect = near + (1 - regions.centre) * (np.maximum(far, near) - near)
     suspect = _blur(suspect, 0.8 * density)
-    exempt = np.clip(np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils]) * 1.3, 0, 1)
+    # The upper rim runs along the brows and cannot be told from them: brows behind glasses are painted anew.
+    belongs = [regions.eyes, regions.lips, regions.nostrils] + ([] if glasses else [regions.brows])
+    exempt = np.clip(np.maximum.reduce(belongs) * 1.3, 0, 1)
     return np.clip(suspect * (1 - exempt), 0, 1)
 
 
@@ -558,15 +596,14 @@ def _strands(key: _Identity, size: int) -> np.ndarray:
     rng = np.random.default_rng(1)
     height, width = 256, 1024
     total = np.zeros((height, width), np.float32)
-    for sigma_x, sigma_y, share in ((0.8, 14, 1.0), (2.5, 30, 0.7), (9, 40, 0.35)):
+    for sigma_x, sigma_y, share in ((0.6, 8, 1.0), (1.6, 14, 0.6), (8, 30, 0.25)):
         noise = rng.standard_normal((height, 3 * width)).astype(np.float32)
         noise[:, :width] = noise[:, 2 * width :] = noise[:, width : 2 * width]  # periodic in azimuth
         noise = cv2.GaussianBlur(noise, (0, 0), sigmaX=sigma_x, sigmaY=sigma_y)[:, width : 2 * width]
         total += share * noise / noise.std()
     total /= total.std()
     total = np.concatenate([total, total[:, :2]], 1)
-    wave = 0.05 * np.sin(9 * angle + 3 * np.sin(3 * azimuth))  # strands are not quite straight
-    map_x = np.mod((azimuth + wave) / (2 * math.pi), 1) * width
+    map_x = np.mod(azimuth / (2 * math.pi), 1) * width
     map_y = np.clip(angle / math.pi, 0, 1) * (height - 1)
     return cv2.remap(total, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR)
 
@@ -574,7 +611,7 @@ def _strands(key: _Identity, size: int) -> np.ndarray:
 def _with_hair(skin: np.ndarray, hair_linear: np.ndarray, head: HeadModel, regions: _Regions) -> np.ndarray:
     """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, and a ragged soft hairline."""
     strands = _strands(_Identity(head), skin.shape[0])
-    hair = hair_linear * np.exp(0.28 * strands)[..., None]
+    hair = hair_linear * np.exp(0.20 * strands)[..., None]
     cover = _smoothstep(0.25, 0.85, regions.scalp + 0.16 * strands * (regions.scalp > 0.02))
     return skin * (1 - cover[..., None]) + hair * cover[..., None]
 
@@ -600,7 +637,7 @@ def iris_color(
         radius = float(np.linalg.norm(ring - centre, axis=1).mean())
         if radius < 2.5:
             continue
-        found = _annulus(photo, centre, radius, points[list(loop)])
+        found = _around_iris(photo, centre, radius, points[list(loop)], 0.45, 0.85, -0.5)
         if len(found) >= 12:
             pixels.append(found)
     if not pixels:
@@ -616,21 +653,54 @@ def iris_color(
     return r, g, b
 
 
-def _annulus(photo: Photo, centre: np.ndarray, radius: float, lids: np.ndarray) -> np.ndarray:
-    """Pixels ``[N, 3]`` of the iris that lie within the opening of the lids."""
+SCLERA_LINEAR = (0.44, 0.39, 0.36)  # the white of the eye as it is seen in the shade of the lids
+
+
+def sclera_light(photo: Photo, landmarks: Landmarks) -> Float[Tensor, "3"] | None:
+    """Irradiance over pi on the face, guessed from the whites of the eyes; None where too little is seen of them.
+
+    Everybody's are nearly the same colour whatever the skin's, so they tell a dark skin from a dim light, and warm
+    light from warm skin. Coarse all the same (lids shade them, vessels redden them): `fit_tone` weighs it as such.
+    """
+    pixels: list[np.ndarray] = []
+    points = landmarks.points_px.numpy().astype(np.float64)
+    for iris, loop in ((RIGHT_IRIS, RIGHT_EYE), (LEFT_IRIS, LEFT_EYE)):
+        centre, ring = points[iris][0], points[iris][1:]
+        radius = float(np.linalg.norm(ring - centre, axis=1).mean())
+        if radius < 4:
+            continue
+        found = _around_iris(photo, centre, radius, points[list(loop)], 1.15, 2.2, -0.4)
+        if len(found) >= 20:
+            pixels.append(found)
+    if not pixels:
+        return None
+    colors = np.concatenate(pixels).astype(np.float32) / 255
+    # Skin of the lids that the outline let in, lashes and corners have less blue, reflections more.
+    blue = colors[:, 2]
+    kept = colors[(blue >= np.quantile(blue, 0.75)) & (blue <= np.quantile(blue, 0.97))]
+    linear = srgb_to_linear(torch.from_numpy(np.median(kept, axis=0)).float())
+    # What is burnt out is a reflection, in the eye or in glasses.
+    return None if float(linear.max()) > 0.8 else (linear / torch.tensor(SCLERA_LINEAR)).clamp_min(0.02)
+
+
+def _around_iris(
+    photo: Photo, centre: np.ndarray, radius: float, lids: np.ndarray, inner: float, outer: float, top: float
+) -> np.ndarray:
+    """Pixels ``[N, 3]`` between two multiples of the iris' radius, not higher than `top` radii, between the lids."""
     import cv2
 
-    left, top = np.maximum(np.floor(centre - radius).astype(int), 0)
-    right, bottom = np.minimum(np.ceil(centre + radius).astype(int) + 1, [photo.width, photo.height])
-    if right <= left or bottom <= top:
+    reach = outer * radius
+    left, upper = np.maximum(np.floor(centre - reach).astype(int), 0)
+    right, lower = np.minimum(np.ceil(centre + reach).astype(int) + 1, [photo.width, photo.height])
+    if right <= left or lower <= upper:
         return np.zeros((0, 3), np.uint8)
-    window = photo.pixels[top:bottom, left:right]
-    rows, columns = np.mgrid[top:bottom, left:right] + 0.5
+    window = photo.pixels[upper:lower, left:right]
+    rows, columns = np.mgrid[upper:lower, left:right] + 0.5
     dx, dy = (columns - centre[0]) / radius, (rows - centre[1]) / radius
     distance = np.hypot(dx, dy)
     opening = np.zeros(window.shape[:2], np.uint8)
-    cv2.fillPoly(opening, [np.rint((lids - [left + 0.5, top + 0.5]) * 16).astype(np.int32)], 1, shift=4)
-    return window[(distance > 0.45) & (distance < 0.85) & (dy > -0.5) & (opening > 0)]
+    cv2.fillPoly(opening, [np.rint((lids - [left + 0.5, upper + 0.5]) * 16).astype(np.int32)], 1, shift=4)
+    return window[(distance > inner) & (distance < outer) & (dy > top) & (opening > 0)]
 
 
 # --- everything -------------------------------------------------------------------------------------------------------
@@ -698,44 +768,53 @@ def build_materials(
     normals = torch.nn.functional.normalize(interpolate(head, vertex_normals(vertices, head.faces), size), dim=2)
     weight = seen.weight.numpy()
 
-    tone, sh, skin = _light_and_tone(head, seen, normals, regions)
+    tone, sh, skin = _light_and_tone(head, photo, landmarks, seen, normals, regions)
+    light = shading(normals, sh).permute(2, 0, 1)
     coarse = _mean_skin(head, tone.melanin, tone.haemoglobin, size)
 
-    albedo = delight(seen.color_linear, normals, sh)
-    log_coarse = np.log(np.maximum(_to_numpy(coarse), 1e-3))
-    residual = np.log(np.maximum(_to_numpy(albedo), 1e-3)) - log_coarse
-    residual_light = _uneven(residual, weight * skin, regions)
-    excluded = foreign(residual - residual_light, weight, regions)
+    # What is light and what is foreign is smooth: judged on a map of half the size.
+    step = 2 if size >= 512 else 1
+    small = regions.thinned(step)
+    albedo = _to_numpy(delight(seen.color_linear, light))
+    residual = np.log(_shrink(np.maximum(albedo, 1e-3), step) / _shrink(_to_numpy(coarse), step).clip(1e-3))
+    small_weight = _shrink(weight, step)
+    uneven = _uneven(residual, small_weight * skin[step // 2 :: step, step // 2 :: step], small)
+    small_excluded = foreign(residual - uneven, small_weight, small)
     features = np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils])
+    small_features = features[step // 2 :: step, step // 2 :: step]
+    uneven = _uneven(residual, small_weight * (1 - small_excluded) * (1 - small_features), small)
+    excluded = _enlarge(small_excluded, size)
     clean = weight * (1 - excluded) * (1 - features)
-    residual_light = _uneven(residual, clean, regions)
-    corrected = _to_numpy(albedo) * np.exp(-residual_light)
-    corrected = _without_highlights(corrected, clean, regions)
-    corrected = np.clip(corrected, 0.002, 0.98)
+    albedo = albedo * np.exp(-_enlarge(uneven, size))
+    albedo = np.clip(_without_highlights(albedo, clean, regions), 0.002, 0.98)
 
     # Hair: where the scalp is seen and is not skin.
     scalp_seen = weight * regions.scalp
     hair_share = float((scalp_seen * excluded).sum()) / max(float(scalp_seen.sum()), 1e-6)
     has_hair = float(scalp_seen.sum()) > 0.01 * float(regions.scalp.sum()) and hair_share > 0.35
+    # Without brows where the photo shows its own: painted ones would look out from under them.
+    brows = regions.brows * regions.inside
+    seen_brows = weight * (1 - excluded)
+    brows_seen = float((np.maximum(seen_brows, seen_brows[:, ::-1]) * brows).sum()) > 0.5 * float(brows.sum())
+    guide = coarse
+    if not brows_seen:
+        guide = _mean_skin(head, tone.melanin, tone.haemoglobin, size, SkinLook(scalp_hair=0.0, variation=0.0))
     hair = None
-    guide = _to_numpy(coarse)
+    kept = weight * (1 - excluded)
     if has_hair:
-        hair = _hair_color(corrected, scalp_seen * excluded)
-        guide = _with_hair(guide, hair, head, regions)
-        kept = weight * (1 - excluded * (1 - regions.scalp))
-    else:
-        kept = weight * (1 - excluded)
+        hair = _hair_color(albedo, scalp_seen * (excluded > 0.9) * (regions.scalp > 0.9))
+        guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
+        # The photo's own hair shows near the hairline; farther up it would be a smear of what stands above the skull.
+        kept = weight * (1 - excluded * (1 - regions.scalp)) * (1 - 0.8 * regions.deep_scalp)
 
     # Where a colour may be carried on from: skin next to skin, hair next to hair, not features.
-    trust = (1 - features) * (1 - excluded * (1 - regions.scalp)) * (1 - 4 * regions.scalp * (1 - regions.scalp))
-    tensor = functools.partial(torch.from_numpy)
-    known, guide_map = _to_tensor(corrected.astype(np.float32), albedo), _to_tensor(guide.astype(np.float32), albedo)
-    kept_t, trust_t = tensor(kept.astype(np.float32)), tensor(trust.astype(np.float32))
-    other_side = complete(mirrored(known), mirrored(kept_t), guide_map, mirrored(trust_t))
+    border = 4 * regions.scalp * (1 - regions.scalp)
+    trust = (1 - features) * (1 - excluded * (1 - regions.scalp)) * (1 - border if has_hair else 1.0)
+    known = _to_tensor(albedo.astype(np.float32), coarse)
+    kept_t, trust_t = (torch.from_numpy(np.ascontiguousarray(m, dtype=np.float32)) for m in (kept, trust))
+    other_side = complete(mirrored(known), mirrored(kept_t), guide, mirrored(trust_t))
     final = complete(known, kept_t, other_side, trust_t)
-
-    lit_guide = final * shading(normals, sh).permute(2, 0, 1)
-    lit = complete(seen.color_linear.clamp_min(1e-3), kept_t, lit_guide, trust_t)
+    lit = complete(seen.color_linear.clamp_min(1e-3), kept_t, final * light, trust_t)
 
     iris = None
     if landmarks is not None:
@@ -755,7 +834,7 @@ def build_materials(
 
 
 def _light_and_tone(
-    head: HeadModel, seen: Unwrap, normals: Tensor, regions: _Regions
+    head: HeadModel, photo: Photo, landmarks: Landmarks | None, seen: Unwrap, normals: Tensor, regions: _Regions
 ) -> tuple[Tone, Tensor, np.ndarray]:
     """Tone and light in turns, on a thinned map; and the mask ``[U, U]`` of texels that are surely skin by place."""
     skin = regions.face * (1 - np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils]))
@@ -771,6 +850,7 @@ def _light_and_tone(
     # Burnt-out and black pixels say nothing about ratios.
     mass = mass * (color.max(1) < 0.96) * (color.min(1) > 0.002)
     used = np.nonzero(mass > 0.2)[0]
+    used = used[:: max(1, len(used) // 2500)]  # of many thousand neighbours, few are independent
     palette = tone_palette()
     relief = _mean_skin(head, 0.25, 0.45, STATISTICS_SIDE) / skin_tone(0.25, 0.45)[:, None, None]
     if len(used) < 64:
@@ -783,9 +863,10 @@ def _light_and_tone(
     # How the mean skin differs from its tone at each place: rosy cheeks, pale forehead.
     grid = (torch.nn.functional.interpolate(relief[None], size=mask.shape, mode="bilinear")[0]).reshape(3, -1).T
     place = grid[torch.from_numpy(used)]
+    reference = None if landmarks is None else sclera_light(photo, landmarks)
     relative = place
     for _ in range(3):
-        tone = fit_tone(colors / relative, weights, palette)
+        tone = fit_tone(colors / relative, weights, palette, reference)
         expected = skin_tone(tone.melanin, tone.haemoglobin) * place
         sh = fit_light(colors, directions, expected, weights, mean_irradiance=tone.exposure * tone.cast)
         light = shading(directions, sh)
@@ -795,9 +876,9 @@ def _light_and_tone(
 
 
 def _hair_color(albedo: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Linear colour ``[3]`` of hair: weighted mean of logs, between 0.8 and 65 % reflectance."""
-    mean = (np.log(albedo) * weight[..., None]).sum((0, 1)) / weight.sum()
-    return np.clip(np.exp(mean), 0.008, 0.65).astype(np.float32)
+    """Linear colour ``[3]`` of hair: the median, since shine is no colour of hair; between 0.8 and 65 % reflectance."""
+    colors = albedo[weight > 0.3 * max(float(weight.max()), 1e-6)]
+    return np.clip(np.median(colors, axis=0), 0.008, 0.65).astype(np.float32)
 
 
 def _srgb(linear: np.ndarray) -> tuple[float, float, float]:
