@@ -57,7 +57,9 @@ def constant_light(radiance: Float[Tensor, "3"]) -> Float[Tensor, "9 3"]:
     return sh
 
 
-def shading(normals: Float[Tensor, "*batch 3"], sh: Float[Tensor, "9 3"], floor: float = 0.12) -> Float[Tensor, "*batch 3"]:
+def shading(
+    normals: Float[Tensor, "*batch 3"], sh: Float[Tensor, "9 3"], floor: float = 0.12
+) -> Float[Tensor, "*batch 3"]:
     """Irradiance over pi of each unit normal, never darker than about `floor` of the mean over all directions.
 
     Second order cannot follow a strong lamp's dark side, where it may be zero or below; real dark sides get light
@@ -80,7 +82,7 @@ def fit_light(
 ) -> Float[Tensor, "9 3"]:
     """Second-order light that explains colours of a surface of known albedo (the convention of `render.Light.sh`).
 
-    Robust ridge least squares in linear RGB (iteratively reweighted, Geman and McClure): each channel is a common luminance
+    Robust ridge least squares in linear RGB (reweighted, Geman and McClure): each channel is a common luminance
     light plus a small deviation, so that the colour of the skin that the coarse albedo got wrong is not turned into
     coloured light. Directions in which the light would be darker than `LightPrior.darkest` are pulled up as an active
     set. mean_irradiance: what the zeroth order is expected to be (None: the median of colour over albedo).
@@ -221,7 +223,8 @@ def fit_tone(
     """Skin tone, exposure and colour cast from observed skin colours, by posterior mean over the palette.
 
     reference_light: irradiance over pi as something of known colour in the photo shows it (the whites of the eyes),
-    where there is such a thing. color_linear: skin seen in the photo, with the light's variation over directions already divided out or small.
+    where there is such a thing. color_linear: skin seen in the photo, with the light's variation over directions
+    already divided out or small.
     Their robust mean is one colour of three numbers; tone, exposure and cast are five, and `TonePrior` decides the
     rest. The mean over the posterior, not its peak: between equally good explanations it takes the middle.
     """

@@ -71,7 +71,7 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
-    """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993); 0 where no weight is near."""
+    """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993)."""
     both = _blur(np.concatenate([image * weight[..., None], weight[..., None]], 2), sigma)
     return both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
 
@@ -148,7 +148,9 @@ class _Identity:
         return hash((id(self.head.uv), id(self.head.regions)))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and (other.head.uv is self.head.uv and other.head.regions is self.head.regions)
+        return isinstance(other, _Identity) and (
+            other.head.uv is self.head.uv and other.head.regions is self.head.regions
+        )
 
 
 @functools.lru_cache(maxsize=4)
@@ -162,11 +164,11 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
     inside = atlas_lookup(head, size).inside.numpy()
     points = head.landmark_points("mediapipe", head.template).numpy()
     # Texels per millimetre in the middle of the face, from the distance between the outer eye corners.
-    density = np.linalg.norm(pixel[263] - pixel[33]) / (np.linalg.norm(points[263] - points[33]) * 1000)
+    density = float(np.linalg.norm(pixel[263] - pixel[33]) / (np.linalg.norm(points[263] - points[33]) * 1000))
 
     def polygon(loop: tuple[int, ...], grow_mm: float, soft_mm: float) -> np.ndarray:
         mask = np.zeros((size, size), np.uint8)
-        cv2.fillPoly(mask, [np.rint(pixel[list(loop)] * 16).astype(np.int32)], 255, shift=4)
+        cv2.fillPoly(mask, [np.rint(pixel[list(loop)] * 16).astype(np.int32)], (255,), shift=4)
         if grow_mm > 0:
             radius = max(1, round(grow_mm * density))
             mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)))
@@ -196,7 +198,7 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
     outline = np.concatenate([pixel[list(RIGHT_EYE)], pixel[list(LEFT_EYE)], pixel[list(LIPS)], pixel[list(NOSE)]])
     hull = cv2.convexHull(np.rint(outline).astype(np.int32))
     centre_map = np.zeros((size, size), np.uint8)
-    cv2.fillConvexPoly(centre_map, hull, 255)
+    cv2.fillConvexPoly(centre_map, hull, (255,))
     centre_map = np.clip(_blur(centre_map.astype(np.float32) / 255, 4 * density), 0, 1)
     chin_y = float((points[152] - centre)[1] / span)
     nose_y = float((points[2] - centre)[1] / span)
@@ -210,10 +212,10 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
     nostrils = np.zeros((size, size), np.float32)
     for left, right in ((98, 97), (327, 326)):
         at = (pixel[left] + pixel[right]) / 2
-        cv2.circle(nostrils, (int(at[0]), int(at[1])), max(1, round(5 * density)), 1.0, -1)
+        cv2.circle(nostrils, (int(at[0]), int(at[1])), max(1, round(5 * density)), (1.0,), -1)
     nostrils = _blur(nostrils, density)
     maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp, depth_in_scalp, ears, sockets, centre_map]
-    return _Regions(*(m.astype(np.float32) for m in maps), inside, float(density))
+    return _Regions(*[m.astype(np.float32) for m in maps], inside=inside, texels_per_mm=density)
 
 
 def _landmark_uv(head: HeadModel) -> Float[Tensor, "L 2"]:
@@ -283,7 +285,7 @@ def unwrap(
     buffer = np.where(np.isfinite(buffer), buffer, 1e3).astype(np.float32)
     metres_per_px = float(depth.mean()) / float(crop.focal_px)
     crop_x, crop_y = ((x - left) * scale - 0.5).astype(np.float32), ((y - top) * scale - 0.5).astype(np.float32)
-    nearest = cv2.remap(buffer, crop_x, crop_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=1e3)
+    nearest = cv2.remap(buffer, crop_x, crop_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(1e3,))
     slope = np.sqrt(np.maximum(1 - cosine**2, 0)) / np.maximum(cosine, 0.15)
     visible = depth < nearest + 0.0012 + metres_per_px * slope
 
@@ -294,7 +296,7 @@ def unwrap(
     inner = np.isin(part, [PARTS.index(name) for name in PARTS if name not in ("skin", "lashes")]).astype(np.uint8)
     jump &= cv2.dilate(inner, np.ones((7, 7), np.uint8)) == 0
     to_outline = cv2.distanceTransform((~jump).astype(np.uint8), cv2.DIST_L2, 5) * (metres_per_px * 1000)
-    margin_mm = cv2.remap(to_outline, crop_x, crop_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=0)
+    margin_mm = cv2.remap(to_outline, crop_x, crop_y, cv2.INTER_LINEAR, borderValue=(0.0,))
 
     # In the middle of the face steep views are better than none: the mean skin's nostrils would be another person's.
     centre = _regions(head, size).centre
@@ -315,12 +317,13 @@ def unwrap(
     color = _sample(photo, x, y, weight)
     like = vertices
     return Unwrap(
-        srgb_to_linear(_to_tensor(color, like)), torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)).to(like)
+        srgb_to_linear(_to_tensor(color, like)),
+        torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)).to(like),
     )
 
 
 def _sample(photo: Photo, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """sRGB colours 0..1 ``[U, U, 3]`` of the photo at pixel positions, averaged where there are more pixels than texels."""
+    """sRGB colours 0..1 ``[U, U, 3]`` of the photo at pixel positions, averaged where pixels outnumber texels."""
     import cv2
 
     sure = weight > 0.3
@@ -347,9 +350,7 @@ def _sample(photo: Photo, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> n
     return np.clip(cv2.remap(image, map_x, map_y, method, borderMode=cv2.BORDER_REPLICATE), 0, 1)
 
 
-def _feature_shift(
-    head: HeadModel, vertices: Tensor, camera: Camera, landmarks: Landmarks, size: int
-) -> np.ndarray:
+def _feature_shift(head: HeadModel, vertices: Tensor, camera: Camera, landmarks: Landmarks, size: int) -> np.ndarray:
     """How far each texel is from where the detector saw its feature: ``[U, U, 2]`` photo pixels.
 
     A kernel average over the landmarks of eyes, brows, nose and lips (sigma 6 mm on the mean head) that fades to 0
@@ -388,12 +389,12 @@ def _openings(landmarks: Landmarks, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         low, high = outline.min(0), outline.max(0)
         scale = 128 / max(float((high - low).max()), 1.0)  # of the picture that the polygon is drawn in
         mask = np.zeros((144, 144), np.uint8)
-        cv2.fillPoly(mask, [np.rint(((outline - low) * scale + 8) * 16).astype(np.int32)], 255, shift=4)
+        cv2.fillPoly(mask, [np.rint(((outline - low) * scale + 8) * 16).astype(np.int32)], (255,), shift=4)
         if loop is not LIPS_INNER:
             mask = cv2.dilate(mask, np.ones((5, 5), np.uint8))  # the lids' wet rims
         mask = cv2.GaussianBlur(mask.astype(np.float32) / 255, (0, 0), 1.5)
         map_x, map_y = ((x - low[0]) * scale + 8).astype(np.float32), ((y - low[1]) * scale + 8).astype(np.float32)
-        result = np.maximum(result, cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderValue=0))
+        result = np.maximum(result, cv2.remap(mask, map_x, map_y, cv2.INTER_LINEAR, borderValue=(0.0,)))
     return _smoothstep(0.15, 0.6, result)
 
 
@@ -420,7 +421,8 @@ def complete(
 
     Texels of weight 1 keep their value exactly. trust: what of the known map may colour the unknown (default: the
     weight); features such as brows and lips say nothing about the skin's colour. reach: how far local differences are
-    carried, as a share of the map (they fade over twice that); beyond it only their overall mean is, so that opposite borders of the map, which
+    carried, as a share of the map (they fade over twice that); beyond it only their overall mean is, so that opposite
+    borders of the map, which
     are one line at the back of the head, agree.
     """
     w = weight.detach().cpu().numpy().astype(np.float32)
@@ -512,7 +514,9 @@ def _without_highlights(albedo: np.ndarray, skin: np.ndarray, regions: _Regions)
     grey_luma = np.maximum(grey @ np.array([0.2126, 0.7152, 0.0722], np.float32), 1e-4)[..., None]
     # Of the two ways down, subtracting grey and taking the surroundings' hue, the less saturated.
     share = np.clip(shine[..., None] / (0.5 * around_luma[..., None]), 0, 1)
-    restored = (1 - share) * np.maximum(grey, 0.25 * albedo) * target / np.maximum(grey_luma, 0.25 * luma[..., None]) + share * ratio * target
+    restored = (1 - share) * np.maximum(grey, 0.25 * albedo) * target / np.maximum(
+        grey_luma, 0.25 * luma[..., None]
+    ) + share * ratio * target
     return np.where(shine[..., None] > 0, restored, albedo)
 
 
@@ -550,7 +554,9 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     smooth = _blur(luma.astype(np.float32), 0.6 * density)
     line = cv2.morphologyEx(smooth, cv2.MORPH_CLOSE, kernel) - smooth
-    ring = regions.eye_surround * (1 - np.clip(1.5 * regions.eyes, 0, 1)) * (1 - np.clip(1.5 * regions.brows, 0, 1)) * seen
+    ring = (
+        regions.eye_surround * (1 - np.clip(1.5 * regions.eyes, 0, 1)) * (1 - np.clip(1.5 * regions.brows, 0, 1)) * seen
+    )
     frame = _smoothstep(0.45, 0.70, line) * (luma < 0) * ring
     glasses = frame.sum() > 0.10 * max(ring.sum(), 1.0)
     if glasses:
@@ -609,7 +615,7 @@ def _strands(key: _Identity, size: int) -> np.ndarray:
 
 
 def _with_hair(skin: np.ndarray, hair_linear: np.ndarray, head: HeadModel, regions: _Regions) -> np.ndarray:
-    """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, and a ragged soft hairline."""
+    """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, a ragged hairline."""
     strands = _strands(_Identity(head), skin.shape[0])
     hair = hair_linear * np.exp(0.20 * strands)[..., None]
     cover = _smoothstep(0.25, 0.85, regions.scalp + 0.16 * strands * (regions.scalp > 0.02))
@@ -699,7 +705,7 @@ def _around_iris(
     dx, dy = (columns - centre[0]) / radius, (rows - centre[1]) / radius
     distance = np.hypot(dx, dy)
     opening = np.zeros(window.shape[:2], np.uint8)
-    cv2.fillPoly(opening, [np.rint((lids - [left + 0.5, upper + 0.5]) * 16).astype(np.int32)], 1, shift=4)
+    cv2.fillPoly(opening, [np.rint((lids - [left + 0.5, upper + 0.5]) * 16).astype(np.int32)], (1,), shift=4)
     return window[(distance > inner) & (distance < outer) & (dy > top) & (opening > 0)]
 
 
@@ -891,7 +897,10 @@ def _byte(image: Tensor) -> Tensor:
 
 
 def _mean_skin(head: HeadModel, melanin: float, haemoglobin: float, size: int, look: SkinLook | None = None) -> Tensor:
-    """The mean skin of a tone, linear ``[3, U, U]``; unless `look` says otherwise without brows, stubble and hair, which the photo has of its own."""
+    """The mean skin of a tone, linear ``[3, U, U]``.
+
+    Unless `look` says otherwise it has no brows, stubble and hair: the photo brings its own.
+    """
     bare = look or SkinLook(brow_density=0.0, stubble=0.0, scalp_hair=0.0, variation=0.0)
     return srgb_to_linear(paint_skin(head, replace(bare, melanin=melanin, haemoglobin=haemoglobin), size).float() / 255)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import hypothesis.strategies as st
 import pytest
@@ -27,7 +28,9 @@ def front_normals(count: int, seed: int) -> torch.Tensor:
 def lamp(seed: int) -> torch.Tensor:
     """A room with one broad light in front: positive everywhere on the half that is seen."""
     generator = torch.Generator().manual_seed(seed)
-    direction = torch.nn.functional.normalize(torch.randn(3, generator=generator) * torch.tensor([1, 0.7, 0.3]) + torch.tensor([0, 0.3, 1.0]), dim=0)
+    direction = torch.nn.functional.normalize(
+        torch.randn(3, generator=generator) * torch.tensor([1, 0.7, 0.3]) + torch.tensor([0, 0.3, 1.0]), dim=0
+    )
     sh = constant_light(torch.full((3,), 0.9))
     sh[1:4] += (direction[[1, 2, 0]] * 0.5 * float(sh[0, 0]))[:, None]
     sh[6] += 0.1 * sh[0]
@@ -87,7 +90,9 @@ def test_weights_of_zero_leave_samples_out_exactly() -> None:
     color = albedo * (irradiance_basis(normals) @ sh)
     spoilt, weights = color.clone(), torch.ones(400)
     spoilt[:100], weights[:100] = 7.0, 0.0
-    torch.testing.assert_close(fit_light(spoilt, normals, albedo, weights), fit_light(color[100:], normals[100:], albedo[100:], weights[100:]))
+    torch.testing.assert_close(
+        fit_light(spoilt, normals, albedo, weights), fit_light(color[100:], normals[100:], albedo[100:], weights[100:])
+    )
 
 
 @given(st.floats(0.05, 20))
@@ -96,13 +101,18 @@ def test_light_scales_with_exposure(scale: float) -> None:
     normals, sh = front_normals(400, 4), lamp(4)
     albedo = torch.full((400, 3), 0.4)
     color = albedo * (irradiance_basis(normals) @ sh)
-    one, scaled = fit_light(color, normals, albedo, torch.ones(400)), fit_light(color * scale, normals, albedo, torch.ones(400))
+    one, scaled = (
+        fit_light(color, normals, albedo, torch.ones(400)),
+        fit_light(color * scale, normals, albedo, torch.ones(400)),
+    )
     torch.testing.assert_close(scaled, one * scale, rtol=1e-3, atol=1e-4 * scale)
 
 
 def test_light_is_never_much_below_zero_where_no_sample_looks() -> None:
     """Samples from one side only, brightening steeply: extrapolated linearly the far side would be black and beyond."""
-    normals = torch.nn.functional.normalize(torch.randn(600, 3, generator=torch.Generator().manual_seed(5)) * 0.4 + torch.tensor([1.0, 0, 0.5]), dim=1)
+    normals = torch.nn.functional.normalize(
+        torch.randn(600, 3, generator=torch.Generator().manual_seed(5)) * 0.4 + torch.tensor([1.0, 0, 0.5]), dim=1
+    )
     albedo = torch.full((600, 3), 0.4)
     color = albedo * (0.05 + 1.5 * normals[:, :1].clamp_min(0) ** 2).expand(600, 3)
     sh = fit_light(color, normals, albedo, torch.ones(600))
@@ -124,7 +134,13 @@ def test_light_stays_nearly_white_when_the_albedo_is_wrong() -> None:
 
 
 def test_too_few_samples_give_even_light() -> None:
-    sh = fit_light(torch.rand(5, 3), front_normals(5, 0), torch.rand(5, 3), torch.ones(5), mean_irradiance=torch.tensor([1.0, 0.9, 0.8]))
+    sh = fit_light(
+        torch.rand(5, 3),
+        front_normals(5, 0),
+        torch.rand(5, 3),
+        torch.ones(5),
+        mean_irradiance=torch.tensor([1.0, 0.9, 0.8]),
+    )
     torch.testing.assert_close(sh, constant_light(torch.tensor([1.0, 0.9, 0.8])))
 
 
@@ -153,8 +169,10 @@ def test_tone_of_a_normally_exposed_photo(melanin: float) -> None:
 
 
 def test_lighter_skin_is_never_judged_darker() -> None:
-    found = [fit_tone(photographed(m, 1.2), torch.ones(300), palette()).melanin for m in torch.linspace(0, 1, 11).tolist()]
-    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    found = [
+        fit_tone(photographed(m, 1.2), torch.ones(300), palette()).melanin for m in torch.linspace(0, 1, 11).tolist()
+    ]
+    assert all(a < b for a, b in pairwise(found))
     angles = [float(individual_typology_angle_deg(skin_tone(m, 0.45))) for m in (0.0, 1.0)]
     assert angles[0] > 55 and angles[1] < -30, "the palette spans very light to dark"
 

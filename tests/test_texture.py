@@ -51,7 +51,7 @@ def photo_of(srgb: Float[Tensor, "3 H W"]) -> Photo:
 
 
 def random_texture(seed: int, size: int = SIZE) -> Float[Tensor, "3 U U"]:
-    """Smooth coloured noise, linear 0.1..0.8: fine enough to show a shift of a texel, coarse enough to be sampled twice."""
+    """Smooth coloured noise, linear 0.1..0.8: it shows a shift of a texel and can be sampled twice."""
     noise = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.interpolate(noise, size=(size, size), mode="bicubic").clamp(0, 1)[0] * 0.7 + 0.1
 
@@ -84,7 +84,15 @@ def test_unwrapping_a_rendered_texture_gives_the_texture(yaw: float, pitch: floa
     skin = (model.face_part[solid] == PARTS.index("skin")).long()
     black = torch.zeros(1, 3, 4, 4)
     picture = render(
-        vertices[None], model.faces[solid], camera, None, model.uv, model.uv_faces[solid], [black, texture[None]], skin, smooth_edges=False
+        vertices[None],
+        model.faces[solid],
+        camera,
+        None,
+        model.uv,
+        model.uv_faces[solid],
+        [black, texture[None]],
+        skin,
+        smooth_edges=False,
     )
     seen = unwrap(photo_of(linear_to_srgb(picture.color_linear[0])), model, vertices, camera, size=SIZE)
     sure = seen.weight > 0.99
@@ -238,10 +246,16 @@ def scene(light_index: int = 0, yaw: float = 0.0, melanin: float = 0.25) -> Scen
     model, camera = head(), camera_at(yaw)
     light = [room((0.3, 0.4, 1.0), 0.45), room((-1.0, 0.1, 0.6), 0.60), room((1.0, 0.3, 0.5), 0.60)][light_index]
     materials = paint_materials(model, SkinLook(melanin=melanin, scalp_hair=0.0, seed=1), "blue", 512)
-    picture = render_head(model, model.template[None], materials, camera, light, supersample=1, background=(0.5, 0.6, 0.7), shadows=False)[0]
-    clay = render_head(model, model.template[None], None, camera, style="clay", supersample=1, background=(0.0, 0.0, 1.0))[0]
+    picture = render_head(
+        model, model.template[None], materials, camera, light, supersample=1, background=(0.5, 0.6, 0.7), shadows=False
+    )[0]
+    clay = render_head(
+        model, model.template[None], None, camera, style="clay", supersample=1, background=(0.0, 0.0, 1.0)
+    )[0]
     person = ((clay[2] - clay[0]) < 0.5).float()
-    return Scene(photo_of(picture), camera, exact_landmarks(model, model.template, camera), materials, light, person, person)
+    return Scene(
+        photo_of(picture), camera, exact_landmarks(model, model.template, camera), materials, light, person, person
+    )
 
 
 @functools.cache
@@ -285,7 +299,9 @@ def test_albedo_under_two_lights_agrees_far_better_than_the_lit_maps() -> None:
 def test_albedo_is_the_painted_one_up_to_exposure() -> None:
     r = result(1)
     sure = r.weight > 0.9
-    ratio = (linear(r.materials.skin_albedo).clamp_min(1e-3) / linear(scene(1).materials.skin_albedo).clamp_min(1e-3)).log()[:, sure]
+    ratio = (
+        linear(r.materials.skin_albedo).clamp_min(1e-3) / linear(scene(1).materials.skin_albedo).clamp_min(1e-3)
+    ).log()[:, sure]
     assert float(ratio.mean().abs()) < 0.3
     assert float((ratio - ratio.mean()).abs().mean()) < 0.09
 
@@ -302,7 +318,9 @@ def test_darker_people_get_more_melanin_and_darker_maps() -> None:
     light, dark = result(0, melanin=0.1), result(0, melanin=0.7)
     assert light.melanin + 0.2 < dark.melanin
     face = (light.weight > 0.9) & (dark.weight > 0.9)
-    assert float(linear(light.materials.skin_albedo)[:, face].mean()) > 1.8 * float(linear(dark.materials.skin_albedo)[:, face].mean())
+    assert float(linear(light.materials.skin_albedo)[:, face].mean()) > 1.8 * float(
+        linear(dark.materials.skin_albedo)[:, face].mean()
+    )
 
 
 @pytest.mark.parametrize("yaw", [0.0, 40.0])
@@ -314,7 +332,10 @@ def test_the_map_has_no_seam_at_the_back(yaw: float) -> None:
     pairs = torch.unique(torch.stack([model.faces[rows].flatten(), model.uv_faces[rows].flatten()], 1), dim=0)
     double = torch.nonzero(pairs[1:, 0] == pairs[:-1, 0]).squeeze(1)
     assert len(double) > 20
-    texel = [(model.uv[pairs[i, 1]] * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])) * 512 for i in (double, double + 1)]
+    texel = [
+        (model.uv[pairs[i, 1]] * torch.tensor([1.0, -1.0]) + torch.tensor([0.0, 1.0])) * 512
+        for i in (double, double + 1)
+    ]
     left, right = (albedo[:, t[:, 1].long().clamp(0, 511), t[:, 0].long().clamp(0, 511)] for t in texel)
     assert float((left / right).log().abs().mean()) < 0.06
 
@@ -325,7 +346,9 @@ def test_plain_skin_is_not_taken_for_anything_else() -> None:
     assert result(0).seen_fraction > 0.55
 
 
-def with_marks(s: Scene, shapes: list[tuple[str, list[tuple[float, float]], int]], color: tuple[int, int, int]) -> Photo:
+def with_marks(
+    s: Scene, shapes: list[tuple[str, list[tuple[float, float]], int]], color: tuple[int, int, int]
+) -> Photo:
     """Polygons and lines on a photo, given in landmark-free head coordinates (x, y metres on the face's front)."""
     import cv2
 
@@ -361,7 +384,10 @@ def test_glasses_frames_are_left_out() -> None:
     s = scene(0)
 
     def rim(centre: float) -> list[tuple[float, float]]:
-        return [(centre + 0.027 * math.cos(t), -0.003 + 0.021 * math.sin(t)) for t in torch.linspace(0, 2 * math.pi, 40).tolist()]
+        return [
+            (centre + 0.027 * math.cos(t), -0.003 + 0.021 * math.sin(t))
+            for t in torch.linspace(0, 2 * math.pi, 40).tolist()
+        ]
 
     shapes = [("loop", rim(0.033), 6), ("loop", rim(-0.033), 6), ("line", [(-0.006, 0.0), (0.006, 0.0)], 6)]
     shapes += [("line", [(sign * 0.060, 0.0), (sign * 0.085, 0.0)], 6) for sign in (-1, 1)]
