@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.albedo.parametric import paint_roughness, paint_skin, random_look
-from core.camera import Camera, look_at_head
+from core.camera import Camera
 from core.color import luminance, srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
 from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
@@ -101,7 +101,8 @@ class SyntheticPhoto:
     pixels: ``[H, W, 3]`` uint8 sRGB. parameters: a batch of one. vertices: ``[V, 3]`` what was rendered, expression
     included, metres in the head frame. camera, light: batches of one; light is in the head frame. materials: the
     maps that the head was rendered with, true albedo. yaw, pitch, roll: radians, head relative to the optical axis:
-    yaw > 0 is turned to the person's left, pitch > 0 looks up, roll > 0 leans clockwise in the picture. distance_m:
+    yaw > 0 is turned to the person's left, pitch > 0 looks up, roll > 0 leans clockwise in the picture (roll first,
+    about the face's own axis; `fitting.head_angles` reads them back). distance_m:
     of the middle of the face along the optical axis. exposure: mean luminance of the light on the skin that is
     seen, 1 shows a white wall as just white.
     """
@@ -138,7 +139,7 @@ def sample_photo(
 
     yaw_range_deg: yaw is uniform in it. size: pixels a side. skin: albedo map to use in place of a painted one.
     supersample: see `render_head`; a lens softens the picture by half a pixel at least, which hides most of what 1
-    leaves jagged. Cast shadows are missing, as in the renderer; so are hair, clothes and glasses.
+    leaves jagged. Hair, clothes and glasses are missing.
     """
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
     for_shape, for_expression, for_camera, for_skin, for_light, for_picture = streams
@@ -269,17 +270,17 @@ def _place_camera(
     share = rng.uniform(*FACE_SHARE_RANGE)
     focal_px = share * size * distance_m / FACE_HEIGHT_M
     target = torch.tensor(FACE_CENTRE_M)
-    # A camera that moves to the head's right sees what a head that turns to its left shows; likewise down and up.
-    upright = look_at_head(torch.tensor([-yaw]), torch.tensor([-pitch]), distance_m, target, focal_px, size, size)
-    cos, sin = math.cos(roll), math.sin(roll)
-    spin = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    # The head's axes in the camera's (x right, y down, z away); a face without yaw and pitch looks along -z.
+    forward = torch.tensor([math.sin(yaw) * math.cos(pitch), -math.sin(pitch), -math.cos(yaw) * math.cos(pitch)])
+    right = functional.normalize(torch.linalg.cross(forward, torch.tensor([0.0, -1.0, 0.0])), dim=0)
+    up = math.cos(roll) * torch.linalg.cross(right, forward) - math.sin(roll) * right
     transform = torch.eye(4)
-    transform[:3, :3] = spin @ upright.T_camera_head[0, :3, :3]
+    transform[:3, :3] = torch.stack([torch.linalg.cross(up, forward), up, forward], dim=1)
     # Where the middle of the face falls: near the picture's, in units of the picture's width. The limit leaves the
     # face whole; people seldom go to it.
     place = torch.from_numpy(rng.triangular(-0.5, 0.0, 0.5, 2) * (1 - share)).float() * size / focal_px * distance_m
     transform[:3, 3] = torch.cat([place, torch.tensor([distance_m])]) - transform[:3, :3] @ target
-    return Camera(transform[None], upright.focal_px, upright.principal_px, size, size)
+    return Camera(transform[None], torch.tensor([focal_px]), torch.full((1, 2), size / 2), size, size)
 
 
 def _sample_light(

@@ -28,7 +28,7 @@ HOMES = {
     "gradio": ("app/", "app.py"),
     "spaces": ("app/", "app.py"),
     "typer": ("app/cli.py",),
-    "rich": ("app/cli.py",),
+    "rich": ("app/cli.py", "benchmarks/"),
     "mediapipe": ("core/landmarks.py",),
     "pillow_heif": ("core/photo.py",),
     "pytorch3d": ("core/render_pytorch3d.py", "benchmarks/"),
