@@ -141,7 +141,12 @@ def main() -> None:
     noise = calibrate(data)
     tensors = {name: value.half().contiguous() for name, value in vars(noise).items() if name != "diagonal"}
     tensors["diagonal"] = noise.diagonal.float()
-    save_file(tensors, str(options.out), {"landmark_noise": json.dumps({"photos": len(data.detected), "seed": options.seed})})
+    facts = {
+        "photos": len(data.detected),
+        "seed": options.seed,
+        "raw_error_spans": round(float(errors(data)[0].pow(2).mean().sqrt()), 5),
+    }
+    save_file(tensors, str(options.out), {"landmark_noise": json.dumps(facts)})
 
 
 if __name__ == "__main__":
