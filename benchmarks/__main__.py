@@ -65,8 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             failed = True
             results[name] = {"error": str(error)}
             console.print(f"[red]Not measured:[/red] {error}")
+        if options.json is not None:  # after each section: what was measured survives a later crash
+            options.json.write_text(json.dumps(results, indent=1))
     if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=1))
         console.print(f"All numbers are in {options.json}.")
     return int(failed)
 
