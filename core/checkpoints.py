@@ -34,6 +34,14 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.build_head`",
         without_it="Nothing works without it.",
     ),
+    "landmark_noise": WeightsFile(
+        file="landmark_noise.safetensors",
+        feature="the landmark detector's measured errors, which fitting a photo needs",
+        licence="CC0-1.0 (measured on our own renders)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run `python -m recipes.landmark_noise`",
+        without_it="Random heads, saved heads and exports still work.",
+    ),
     "skin_prior": WeightsFile(
         file="skin_prior.safetensors",
         feature="the mean skin that painted and completed skins start from",

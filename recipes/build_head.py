@@ -37,6 +37,7 @@ SOCKET_RINGS = 2  # rings kept of the inner eyelids; the rest of the socket lies
 SHAPE_COMPONENTS = 120
 JOINTS = ("root", "neck", "head", "jaw", "leftEye", "rightEye")
 JOINT_PARENTS = (-1, 0, 1, 2, 2, 2)
+TONGUE_OFFSET = np.array([0.0, -0.003, -0.008])  # metres
 ATLAS_MARGIN = 4 / 1024  # empty border of the skin map, for dilation
 
 
@@ -415,7 +416,7 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
         # Upper incisors cover the lower by about 2 mm when the jaw is closed.
         lips_y = mean[position[np.unique(base.faces[mouth_quads])]]
         opening = lips_y[lips_y[:, 2] > np.quantile(lips_y[:, 2], 0.9)][:, 1].mean()
-        arch = build_arch(strip, upper, opening - 0.002 if upper else opening - 0.0005, 0.0035 if upper else 0.0055)
+        arch = build_arch(strip, upper, *((opening - 0.0045, 0.003) if upper else (opening - 0.003, 0.006)))
         maps.append(follow(arch.vertices, strip, anchors, len(support)))
         template.append(arch.vertices)
         weights = np.zeros((len(arch.vertices), len(JOINTS)))
@@ -427,6 +428,9 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
         offset += len(arch.vertices)
     linear = sp.vstack(maps).tocsr()
     vertices = np.concatenate(template)
+    # The tongue rests behind the lower incisors, which stand further back than MakeHuman's.
+    tongue_rows = np.unique(final_of[position[base.groups["helper-tongue"]]])
+    vertices[tongue_rows] += TONGUE_OFFSET
     mirror = mirror_map(vertices)
 
     skin_faces, _ = triangulate(final_of[position[base.faces[skin_quads]]], vertices, mirror)

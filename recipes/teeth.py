@@ -71,10 +71,12 @@ def build_arch(strip: np.ndarray, upper: bool, bite_y: float, inset: float = 0.0
     """
     curve, outward = arch_curve(strip, upper)
     curve = curve - outward * inset
+    # MakeHuman's strips reach the cheeks; real arches leave a buccal corridor, and closed lips must cover the molars.
+    curve[:, 0] *= 0.88
     curve[:, 1] += bite_y - curve[len(curve) // 2, 1]
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     sizes, depths = (UPPER, UPPER_DEPTH) if upper else (LOWER, LOWER_DEPTH)
-    widths = np.array([w for w, _ in sizes])
+    widths = np.array([width for width, _ in sizes])
     # Real teeth keep their size; only when the arch is shorter than the row are they scaled down.
     unit = min(1e-3, 0.985 * length[-1] / 2 / widths.sum())
     middle = length[len(length) // 2]
@@ -110,7 +112,8 @@ def build_arch(strip: np.ndarray, upper: bool, bite_y: float, inset: float = 0.0
             column = k if side < 0 else 7 + k
             for level in LEVELS:
                 # The crown is widest near the biting edge and tapers to the neck; incisors end in a blade.
-                wide = w / 2 * (0.80 + 0.20 * np.sin(min(level / 0.7, 1.0) * np.pi / 2)) * (0.88 if level == 1.0 else 1.0)
+                wide = w / 2 * (0.80 + 0.20 * np.sin(min(level / 0.7, 1.0) * np.pi / 2))
+                wide *= 0.88 if level == 1.0 else 1.0
                 deep = d / 2 * (1 - (0.72 if incisor else 0.22) * level)
                 tip = 0.10 * h if (k == 2 and level == 1.0) else 0.0
                 for ring in range(RING):
@@ -121,7 +124,8 @@ def build_arch(strip: np.ndarray, upper: bool, bite_y: float, inset: float = 0.0
                     point = centre + along * (c * wide) + normal * (q * deep - d / 2)
                     point[1] += grow * (h * (1 - level)) - grow * tip * max(0.0, 1 - abs(c) * 1.2)
                     vertices.append(point)
-            vertices.append(np.mean(vertices[-RING:], axis=0) + [0, -grow * (0.02 if incisor else -0.06) * h, 0])
+            sunk = -grow * (0.02 if incisor else -0.06) * h
+            vertices.append(np.mean(vertices[-RING:], axis=0) + np.array([0, sunk, 0]))
             for level in LEVELS:
                 for ring in range(RING + 1):
                     uv.append(((column + ring / RING) / 14, 0.5 + 0.48 * level))
