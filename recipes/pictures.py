@@ -49,8 +49,9 @@ JPEG_QUALITY = 88
 GAP = 6  # pixels between tiles
 WALL = (235, 237, 240)  # the renderer's background, sRGB bytes
 DISTANCE_M = 1.1  # a portrait photographer's
-FRAME_CENTRE_M = (0.0, -0.025, -0.02)  # head frame: between nose root and neck
-FRAME_HEIGHT_M = 0.31
+# Head frame: about the middle of the head without its neck, so that a turn keeps it in the frame.
+FRAME_CENTRE_M = (0.0, -0.02, -0.07)
+FRAME_HEIGHT_M = 0.27
 
 # What a browser needs to draw WebGL without a GPU and to leave the network alone.
 BROWSER_ARGUMENTS = [
@@ -86,7 +87,7 @@ def portrait() -> Portrait:
     face = pick_face(detect_faces(photo))
     left, top, right, bottom = face.box_px
     # As much around the face as the renders show around theirs.
-    half = 0.95 * face.size_px
+    half = 0.9 * face.size_px
     x, y = (left + right) / 2, (top + bottom) / 2 - 0.08 * face.size_px
     half = min(half, x, y, photo.width - x, photo.height - y)
     box = (round(x - half), round(y - half), round(x + half), round(y + half))
@@ -172,17 +173,17 @@ def hero(head: HeadModel) -> Image.Image:
     """A photo and what comes of it."""
     size, here = 400, portrait()
     avatar = here.avatar
-    fitted_face, smile = avatar.parameters("fitted"), with_expression(head, avatar, SHEET["surprise"])
-    upright = replace(fitted_face, joint_rotations=torch.zeros_like(fitted_face.joint_rotations))
+    posed = avatar.parameters("fitted")
+    upright = replace(posed, joint_rotations=torch.zeros_like(posed.joint_rotations))
     tiles = [
         fitted(Image.fromarray(here.photo.pixels).crop(here.box_px), size),
         draw(head, upright, avatar.materials, size),
         draw(head, upright, avatar.materials, size, yaw_deg=40),
         draw(head, upright, avatar.materials, size, yaw_deg=85),
-        draw(head, smile, avatar.materials, size, yaw_deg=-20),
+        draw(head, avatar.parameters("neutral"), avatar.materials, size, yaw_deg=-20),
         draw(head, upright, avatar.materials, size, yaw_deg=-35, style="clay"),
     ]
-    return sheet(tiles, 3, ("the photo", "the head", "40 degrees", "85 degrees", "another expression", "shape alone"))
+    return sheet(tiles, 3, ("the photo", "the head", "40 degrees", "85 degrees", "face relaxed", "shape alone"))
 
 
 def stages(head: HeadModel) -> Image.Image:
@@ -214,7 +215,14 @@ def stages(head: HeadModel) -> Image.Image:
         fitted(to_image(avatar.materials.skin_albedo.float()), size),
         over[1],
     ]
-    captions = ("photo", "478 landmarks", "fitted shape and camera", "photo unwrapped", "albedo, completed", "rendered over the photo")
+    captions = (
+        "photo",
+        "478 landmarks",
+        "fitted shape and camera",
+        "photo unwrapped",
+        "albedo, completed",
+        "rendered over the photo",
+    )
     return sheet(tiles, 3, captions)
 
 
@@ -246,17 +254,15 @@ SHEET: dict[str, dict[str, float]] = {
     "jaw open": {"jawOpen": 0.7},
     "blink": {"eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0},
     "brows up": {"browInnerUp": 1.0, "browOuterUpLeft": 0.9, "browOuterUpRight": 0.9},
-    "pucker": {"mouthPucker": 0.9},
-    "tongue out": {"jawOpen": 0.5, "tongueOut": 0.8},
-    "surprise": {
-        "jawOpen": 0.3,
-        "browInnerUp": 0.7,
-        "browOuterUpLeft": 0.6,
-        "browOuterUpRight": 0.6,
-        "eyeWideLeft": 0.6,
-        "eyeWideRight": 0.6,
-        "mouthSmileLeft": 0.5,
-        "mouthSmileRight": 0.5,
+    "pucker": {"mouthPucker": 1.0},
+    "look left": {"eyeLookOutLeft": 0.9, "eyeLookInRight": 0.9},
+    "frown": {
+        "browDownLeft": 1.0,
+        "browDownRight": 1.0,
+        "mouthFrownLeft": 0.8,
+        "mouthFrownRight": 0.8,
+        "noseSneerLeft": 0.4,
+        "noseSneerRight": 0.4,
     },
 }
 SHEET_SEED = 7  # the head that greets a visitor of the page
@@ -266,7 +272,7 @@ def expressions(head: HeadModel) -> Image.Image:
     """One invented head, some of its 52 expressions."""
     avatar = generate(SHEET_SEED)
     tiles = [
-        draw(head, with_expression(head, avatar, weights), avatar.materials, 300, yaw_deg=12, zoom=1.25)
+        draw(head, with_expression(head, avatar, weights), avatar.materials, 300, yaw_deg=12, zoom=1.1)
         for weights in SHEET.values()
     ]
     return sheet(tiles, 4, tuple(SHEET))
@@ -291,7 +297,7 @@ def checkerboard(size: int, cells: int) -> Tensor:
 def atlas(head: HeadModel) -> Image.Image:
     """The skin map, painted and as a chequered pattern, and that pattern on the head."""
     size = 400
-    avatar = generate(3)
+    avatar = generate(1)
     checker = checkerboard(1024, 16)
     outside = ~atlas_lookup(head, 1024).inside
     plain = checker.clone()
@@ -304,7 +310,9 @@ def atlas(head: HeadModel) -> Image.Image:
         draw(head, neutral, wearing, size),
         draw(head, neutral, wearing, size, yaw_deg=55),
     ]
-    return sheet(tiles, 2, ("a painted skin", "where the skin lies in the map", "the pattern on the head", "55 degrees"))
+    return sheet(
+        tiles, 2, ("a painted skin", "where the skin lies in the map", "the pattern on the head", "55 degrees")
+    )
 
 
 def embedding(head: HeadModel) -> Image.Image:
@@ -313,7 +321,7 @@ def embedding(head: HeadModel) -> Image.Image:
     neutral = head.neutral()
     vertices = head.vertices(neutral)
     tiles = []
-    for name, yaw_deg, zoom in (("mediapipe", 0, 1.35), ("mediapipe", 50, 1.35), ("ibug", 0, 1.35)):
+    for name, yaw_deg, zoom in (("mediapipe", 0, 1.15), ("mediapipe", 50, 1.15), ("ibug", 0, 1.15)):
         tile = draw(head, neutral, None, size, yaw_deg, "clay", zoom)
         camera = portrait_camera(size, yaw_deg, zoom=zoom)
         points = camera.project(head.landmark_points(name, vertices))[0]
