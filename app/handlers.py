@@ -12,9 +12,8 @@ import functools
 import logging
 import queue
 import re
-import secrets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,24 +27,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Seeds that a person can read out and type again.
-SEED_LIMIT = 1_000_000
 # The head that greets a visitor.
 WELCOME_SEED = 7
 
 Progress = Callable[[str, float, Any], None]
+PointPx = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class HeadMaker:
     """The three things of the core that the page needs; `core_head_maker` gives the real ones.
 
-    reconstruct: photo file bytes and a progress callback (stage, fraction 0..1, an early `Avatar` or
-    None) -> `Avatar`; raises LikenessError. generate: seed -> `Avatar`. glb: `Avatar` -> GLB bytes.
+    reconstruct: photo file, a progress callback (stage, fraction 0..1, an early `Avatar` or None) and a
+    point on the face that is meant (pixels of the upright photo as stored; None: the largest face) ->
+    `Avatar`; raises LikenessError. generate: seed, attributes -> `Avatar`. glb: `Avatar` -> GLB bytes.
     """
 
-    reconstruct: Callable[[bytes, Progress], Avatar]
-    generate: Callable[[int], Avatar]
+    reconstruct: Callable[[Path, Progress, PointPx | None], Avatar]
+    generate: Callable[[int, Mapping[str, float]], Avatar]
     glb: Callable[[Avatar], bytes]
 
 
@@ -79,25 +78,21 @@ class Early:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a reconstruction or of a generation. confidence: 0..1. lines: the quality report in words."""
+    """The end of a reconstruction. lines: the quality report in words. choice: whether the photo shows other faces."""
 
     glb: bytes
     name: str
     lines: tuple[Line, ...]
+    choice: bool
 
 
-# What the stages of core.pipeline.reconstruct are called for people. Unknown ones are shown by their own name.
+# What the stages of core.pipeline.reconstruct are called for people, and the one that is added here.
 STAGE_TEXT = {
     "read": "Reading the photo",
-    "photo": "Reading the photo",
     "detect": "Looking for a face",
-    "landmarks": "Looking for a face",
+    "landmarks": "Finding eyes, nose and mouth",
     "fit": "Finding the shape of the head",
-    "fitting": "Finding the shape of the head",
-    "shape": "Finding the shape of the head",
-    "light": "Finding the light",
     "refine": "Refining shape and pose",
-    "photometric": "Refining shape and pose",
     "texture": "Painting the skin",
     "quality": "Checking the result",
     "export": "Packing the file",
@@ -107,18 +102,28 @@ STAGE_TEXT = {
 @functools.cache
 def core_head_maker() -> HeadMaker:
     """The real core. Imports torch and MediaPipe, seconds on a cold machine: call it late or in the background."""
+    from PIL import Image
+
     from core import gltf, pipeline
     from core.head import load_head
+    from core.photo import MAX_SIDE_PX
 
     head = load_head()
-    return HeadMaker(
-        reconstruct=lambda photo, progress: pipeline.reconstruct(photo, progress=progress),
-        generate=pipeline.generate,
-        glb=lambda result: gltf.glb_bytes(head, result),
-    )
+
+    def reconstruct(photo: Path, progress: Progress, point_px: PointPx | None) -> Avatar:
+        if point_px is not None:
+            # The core reduces a larger photo before it looks for faces.
+            with Image.open(photo) as stored:
+                scale = min(1.0, MAX_SIDE_PX / max(stored.size))
+            point_px = (point_px[0] * scale, point_px[1] * scale)
+        return pipeline.reconstruct(photo, progress, face_point_px=point_px)
+
+    return HeadMaker(reconstruct, pipeline.generate, lambda avatar: gltf.glb_bytes(head, avatar))
 
 
-def reconstruct_stages(maker: Callable[[], HeadMaker], photo: bytes) -> Iterator[Early | Finished]:
+def reconstruct_stages(
+    maker: Callable[[], HeadMaker], photo: Path, point_px: PointPx | None
+) -> Iterator[Early | Finished]:
     """Reconstruct a photo, yielding each stage as it is reached and then the result. Raises LikenessError.
 
     The core reports by callback and the page wants a generator, so the work runs in a thread of its own.
@@ -130,9 +135,10 @@ def reconstruct_stages(maker: Callable[[], HeadMaker], photo: bytes) -> Iterator
 
     def work() -> None:
         try:
-            avatar = make.reconstruct(photo, report)
+            avatar = make.reconstruct(photo, report, point_px)
             report("export", 0.97)
-            events.put(Finished(make.glb(avatar), avatar.name, quality_lines(avatar)))
+            choice = any(finding.code == "several-faces" for finding in avatar.quality.findings)
+            events.put(Finished(make.glb(avatar), avatar.name, quality_lines(avatar), choice))
         except BaseException as error:  # handed to the reader below, which raises it
             events.put(error)
 
@@ -177,7 +183,12 @@ class Handlers:
         self._welcome: bytes | None = None
 
     def from_photo(self, upload: Path | None, session: str) -> Iterator[PageUpdate]:
-        """A photo was chosen (None: it was cleared, nothing happens). The upload is deleted when this ends."""
+        """A photo was chosen, or cleared (None).
+
+        The upload is gone when this ends: deleted, or, where it shows several faces, kept among the visitor's
+        files for `choose_face`, until the next photo comes or the visitor leaves.
+        """
+        self._sessions.forget_photo(session)
         if upload is None:
             return
         # The path is the browser's claim, and it is about to be read and deleted. Gradio lets static files through.
@@ -185,33 +196,41 @@ class Handlers:
         if not upload.is_relative_to(self._uploads) or upload.is_relative_to(self._sessions.root):
             yield _problem("The photo did not come by upload. Choose a photo with the upload field.")
             return
+        try:
+            yield from self._reconstruct(upload, None, session)
+        finally:
+            upload.unlink(missing_ok=True)
+
+    def choose_face(self, point_px: PointPx, session: str) -> Iterator[PageUpdate]:
+        """A point of the photo was clicked: the face there instead, if the photo was kept because it shows several."""
+        photo = self._sessions.photo(session)
+        if photo is not None:
+            yield from self._reconstruct(photo, point_px, session)
+
+    def _reconstruct(self, photo: Path, point_px: PointPx | None, session: str) -> Iterator[PageUpdate]:
         first: Path | None = None
         try:
-            photo = upload.read_bytes()
             yield _busy("Reading the photo", 0.02)
-            for event in reconstruct_stages(self._maker, photo):
+            for event in reconstruct_stages(self._maker, photo, point_px):
                 if isinstance(event, Finished):
-                    yield self._show(event.glb, event.name or upload.stem, session, event.lines)
+                    if event.choice and point_px is None:
+                        self._sessions.keep_photo(session, photo)
+                    yield self._show(event.glb, event.name, session, event.lines)
                     return
                 if event.glb is not None:
                     first = self._sessions.write(session, event.glb, ".glb")
                 yield self._stage(event, first)
-        except FileNotFoundError:
-            yield _problem("The photo did not arrive whole. Choose it again.")
         except LikenessError as error:
             yield _problem(str(error), first)
         except Exception:
             yield self._bug("reconstructing the photo", first)
-        finally:
-            upload.unlink(missing_ok=True)
 
-    def random_head(self, session: str, seed: int | None = None) -> Iterator[PageUpdate]:
-        """Draw a head from the prior; `seed` repeats one."""
-        seed = secrets.randbelow(SEED_LIMIT) if seed is None else seed
+    def random_head(self, session: str, seed: int, attributes: Mapping[str, float]) -> Iterator[PageUpdate]:
+        """Draw a head from the prior. attributes: by name, what to add to it; see `core.pipeline.generate`."""
         try:
             yield _busy("Drawing a head", 0.2)
             make = self._maker()
-            glb = make.glb(make.generate(seed))
+            glb = make.glb(make.generate(seed, {name: amount for name, amount in attributes.items() if amount}))
             line = Line("done", f"Random head number {seed}. This person does not exist.")
             yield self._show(glb, f"head-{seed}", session, (line,))
         except LikenessError as error:
@@ -228,7 +247,7 @@ class Handlers:
             with self._welcome_lock:
                 if self._welcome is None:
                     make = self._maker()
-                    self._welcome = make.glb(make.generate(WELCOME_SEED))
+                    self._welcome = make.glb(make.generate(WELCOME_SEED, {}))
             line = Line("info", "This head is drawn at random. Add a photo to make one of a person.")
             yield self._show(self._welcome, f"head-{WELCOME_SEED}", session, (line,))
         except LikenessError as error:
@@ -245,13 +264,12 @@ class Handlers:
         try:
             make = self._maker()
             with self._welcome_lock:
-                self._welcome = self._welcome or make.glb(make.generate(WELCOME_SEED))
+                self._welcome = self._welcome or make.glb(make.generate(WELCOME_SEED, {}))
         except Exception:
             logger.exception("The core could not be warmed up.")
 
     def _stage(self, event: Early, first: Path | None) -> PageUpdate:
-        text = STAGE_TEXT.get(event.stage, event.stage.replace("_", " ").capitalize())
-        update = _busy(text, event.fraction)
+        update = _busy(STAGE_TEXT[event.stage], event.fraction)
         if event.glb is None or first is None:
             return update
         load = LoadHead(self._address(first), "first.glb", final=False)

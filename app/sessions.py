@@ -50,6 +50,21 @@ class Sessions:
         path.write_bytes(data)
         return path
 
+    def keep_photo(self, session: str, photo: Path) -> None:
+        """Move a visitor's photo here under its own name, in place of the one kept before."""
+        self.forget_photo(session)
+        folder = self.folder(session) / "photo"
+        folder.mkdir(mode=0o700, parents=True)
+        shutil.move(photo, folder / photo.name)
+
+    def photo(self, session: str) -> Path | None:
+        """The photo that was kept for a visitor."""
+        return next((self.folder(session) / "photo").glob("*"), None)
+
+    def forget_photo(self, session: str) -> None:
+        """Remove the photo that was kept, if there is one."""
+        shutil.rmtree(self.folder(session) / "photo", ignore_errors=True)
+
     def close(self, session: str) -> None:
         """Forget a session: remove its folder. Closing twice, or an unknown session, does nothing."""
         shutil.rmtree(self.folder(session), ignore_errors=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import os
+import secrets
 import signal
 import sys
 import tempfile
@@ -31,6 +32,7 @@ from gradio.utils import get_upload_folder
 
 from app import handlers
 from app.handlers import Handlers, PageUpdate
+from app.protocol import LoadHead
 from app.sessions import Sessions
 from core.errors import LikenessError
 
@@ -41,6 +43,23 @@ MAX_UPLOAD = "40mb"
 QUEUE_SIZE = 32
 # A reconstruction on a GPU, with room for a cold start.
 GPU_SECONDS = 30
+# Seeds that a person can read out and type again.
+SEED_LIMIT = 1_000_000
+# Controls of the random head: attributes of the head model, and what their two ends are called.
+ATTRIBUTES = {
+    "age": "Younger / older",
+    "gender": "Feminine / masculine",
+    "weight": "Thinner / heavier",
+    "face_length": "Face shorter / longer",
+    "jaw_width": "Jaw narrower / wider",
+    "nose_width": "Nose narrower / wider",
+    "nose_length": "Nose shorter / longer",
+    "lips_fullness": "Lips thinner / fuller",
+    "eye_size": "Eyes smaller / larger",
+    "ears_size": "Ears smaller / larger",
+}
+# Of the clear change that 1 is. Beyond 2 faces stop being plausible.
+ATTRIBUTE_LIMIT = 2
 
 
 @dataclass(frozen=True)
@@ -153,19 +172,38 @@ def _outputs(update: PageUpdate) -> tuple[Any, Any, Any]:
     return status_html(update.lines), letter if update.messages else gr.skip(), button
 
 
+def _seed_after(update: PageUpdate) -> Any:
+    """The seed of the head on show after an update about a photo: none once its own head is there."""
+    return None if any(isinstance(m, LoadHead) and m.final for m in update.messages) else gr.skip()
+
+
 def build(actions: Handlers) -> gr.Blocks:
     """Arrange the page and connect it to `actions`."""
     gr.set_static_paths([STATIC])
 
     @spaces.GPU(duration=GPU_SECONDS)
-    def on_photo(upload: str | None, request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
+    def on_photo(upload: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         for update in actions.from_photo(Path(upload) if upload else None, request.session_hash or ""):
-            yield _outputs(update)
+            yield *_outputs(update), _seed_after(update)
 
     @spaces.GPU(duration=GPU_SECONDS)
-    def on_random(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-        for update in actions.random_head(request.session_hash or ""):
-            yield _outputs(update)
+    def on_face(event: gr.SelectData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        x, y = event.index
+        for update in actions.choose_face((x, y), request.session_hash or ""):
+            yield *_outputs(update), _seed_after(update)
+
+    def random_head(seed: int, amounts: tuple[float, ...], session: str | None) -> Iterator[tuple[Any, ...]]:
+        for update in actions.random_head(session or "", seed, dict(zip(ATTRIBUTES, amounts, strict=True))):
+            yield *_outputs(update), seed
+
+    @spaces.GPU(duration=GPU_SECONDS)
+    def on_random(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
+        yield from random_head(secrets.randbelow(SEED_LIMIT), amounts, request.session_hash)
+
+    @spaces.GPU(duration=GPU_SECONDS)
+    def on_attribute(seed: int | None, request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
+        if seed is not None:
+            yield from random_head(seed, amounts, request.session_hash)
 
     def on_load(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
         for update in actions.welcome(request.session_hash or ""):
@@ -192,6 +230,8 @@ def build(actions: Handlers) -> gr.Blocks:
                         "Download GLB", variant="primary", interactive=False, elem_id="likeness-save", min_width=120
                     )
                 status = gr.HTML(status_html(()), elem_id="likeness-report")
+                with gr.Accordion("Shape of the random head", open=False, elem_id="likeness-attributes"):
+                    attributes = [_attribute(name, label) for name, label in ATTRIBUTES.items()]
             with gr.Column(scale=5, min_width=320, elem_id="likeness-stage"):
                 gr.HTML(
                     '<iframe id="likeness-viewer" title="3D viewer" allow="fullscreen"></iframe>',
@@ -229,18 +269,29 @@ def build(actions: Handlers) -> gr.Blocks:
             elem_id="likeness-mailbox",
         )
 
-        outputs = [status, mailbox, save_button]
+        # Of the random head on show, None while that of a photo is: the attributes act on it as they are moved.
+        seed = gr.State(handlers.WELCOME_SEED)
+        outputs = [status, mailbox, save_button, seed]
         # One head at a time for the whole server: the core uses every core of the machine by itself.
         work: dict[str, Any] = {
-            "outputs": outputs,
             "concurrency_id": "head",
             "concurrency_limit": 1,
             "show_progress": "hidden",
         }
         # A photo chosen while another is at work (or its removal) waits for its turn; by default it would be dropped.
-        photo.input(on_photo, photo, api_name="reconstruct", trigger_mode="always_last", **work)
-        random_button.click(on_random, None, api_name="random_head", trigger_mode="once", **work)
-        demo.load(on_load, None, api_visibility="private", **work)
+        photo.input(on_photo, photo, outputs, api_name="reconstruct", trigger_mode="always_last", **work)
+        photo.select(on_face, None, outputs, api_visibility="private", trigger_mode="always_last", **work)
+        random_button.click(on_random, attributes, outputs, api_name="random_head", trigger_mode="once", **work)
+        for slider in attributes:
+            slider.release(
+                on_attribute,
+                [seed, *attributes],
+                outputs,
+                api_visibility="private",
+                trigger_mode="always_last",
+                **work,
+            )
+        demo.load(on_load, None, outputs[:-1], api_visibility="private", **work)
         demo.unload(on_unload)
         save_button.click(None, None, None, js="() => { window.likeness?.save(); }")
         zeros = json.dumps([0] * len(sliders))
@@ -256,6 +307,12 @@ def _slider(spec: SliderSpec) -> gr.Slider:
     act = f"(value) => {{ window.likeness?.slide({json.dumps(spec.key)}, value, {effect}); }}"
     slider.change(None, slider, None, js=act)
     return slider
+
+
+def _attribute(name: str, label: str) -> gr.Slider:
+    return gr.Slider(
+        -ATTRIBUTE_LIMIT, ATTRIBUTE_LIMIT, 0, step=0.1, label=label, elem_id=f"likeness-{name}", buttons=[]
+    )
 
 
 def theme() -> themes.Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import dataclasses
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,34 +18,36 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app import handlers, protocol, sessions
 from app.handlers import HeadMaker, PageUpdate
 from core.errors import PhotoError
 
-STATIC = Path(protocol.__file__).parent / "static"
+ROOT = Path(__file__).resolve().parent.parent
+STATIC = ROOT / "app/static"
 FIRST_GLB, FINAL_GLB = b"glTF first", b"glTF final"
 
 
 def avatar(name: str = "ada", glb: bytes = FINAL_GLB) -> Any:
     findings = (
-        SimpleNamespace(severity="warning", sentence="The face is turned by 31 degrees.", advice="Look ahead."),
-        SimpleNamespace(severity="info", sentence="One face was found.", advice=""),
+        SimpleNamespace(code="turned", severity="warning", sentence="The face is turned.", advice="Look ahead."),
+        SimpleNamespace(code="grey", severity="info", sentence="The photo is black and white.", advice=""),
     )
     quality = SimpleNamespace(summary="A usable photo.", confidence=0.634, findings=findings)
     return SimpleNamespace(name=name, glb=glb, quality=quality)
 
 
 def maker(reconstruct: Any = None) -> HeadMaker:
-    def two_stages(photo: bytes, progress: handlers.Progress) -> Any:
-        assert photo == b"pixels"
+    def two_stages(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
+        assert photo.read_bytes() == b"pixels"
         progress("landmarks", 0.1, None)
-        progress("shape", 0.4, avatar(glb=FIRST_GLB))
+        progress("refine", 0.4, avatar(glb=FIRST_GLB))
         return avatar()
 
     return HeadMaker(
         reconstruct=reconstruct or two_stages,
-        generate=lambda seed: avatar(f"head {seed}", b"glTF %d" % seed),
+        generate=lambda seed, attributes: avatar(f"head {seed}", f"glTF {seed} {dict(attributes)}".encode()),
         glb=lambda result: result.glb,
     )
 
@@ -175,13 +179,13 @@ def test_the_quality_report_is_words_in_the_order_given(page: Page) -> None:
     *_, last = page.handlers.from_photo(page.upload(), "visitor")
     assert [(line.kind, line.text) for line in last.lines] == [
         ("done", "A usable photo. Confidence 63 %."),
-        ("warning", "The face is turned by 31 degrees. Look ahead."),
-        ("info", "One face was found."),
+        ("warning", "The face is turned. Look ahead."),
+        ("info", "The photo is black and white."),
     ]
 
 
 def test_a_photo_without_a_face_is_a_sentence_and_the_head_on_show_stays(tmp_path: Path) -> None:
-    def fail(photo: bytes, progress: handlers.Progress) -> Any:
+    def fail(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
         raise PhotoError("No face was found in this photo. Choose one.")
 
     page = Page(tmp_path, fail)
@@ -196,7 +200,7 @@ def test_a_photo_without_a_face_is_a_sentence_and_the_head_on_show_stays(tmp_pat
 
 
 def test_a_bug_is_logged_and_its_words_stay_on_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def crash(photo: bytes, progress: handlers.Progress) -> Any:
+    def crash(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
         raise ValueError("secret detail")
 
     page = Page(tmp_path, crash)
@@ -208,24 +212,80 @@ def test_a_bug_is_logged_and_its_words_stay_on_the_server(tmp_path: Path, caplog
 
 
 def test_a_failure_after_the_first_head_brings_the_previous_head_back(tmp_path: Path) -> None:
-    def half(photo: bytes, progress: handlers.Progress) -> Any:
-        progress("shape", 0.4, avatar(glb=FIRST_GLB))
+    def half(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
+        progress("refine", 0.4, avatar(glb=FIRST_GLB))
         raise PhotoError("The light could not be found. Choose another photo.")
 
     page = Page(tmp_path, half)
-    (before,) = loads(list(page.handlers.random_head("visitor", seed=1)))
+    (before,) = loads(list(page.handlers.random_head("visitor", 1, {})))
     updates = list(page.handlers.from_photo(page.upload(), "visitor"))
     (first,) = loads(updates)
     assert not first.final
     assert protocol.DropFirst() in updates[-1].messages
     assert updates[-1].can_save
-    assert Path(before.url).read_bytes() == b"glTF 1"
+    assert Path(before.url).read_bytes() == b"glTF 1 {}"
     assert not Path(first.url).exists()
 
 
-def test_an_upload_that_vanished_is_a_sentence(page: Page) -> None:
-    (last,) = page.handlers.from_photo(page.uploads / "gone.jpg", "visitor")
-    assert last.lines[0].text.startswith("The photo did not arrive")
+def test_every_stage_of_the_core_has_words_and_no_other() -> None:
+    """`say` and `report` are how core/pipeline.py and app/handlers.py name a stage."""
+    said = {
+        call.args[0].value
+        for file in ("core/pipeline.py", "app/handlers.py")
+        for call in ast.walk(ast.parse((ROOT / file).read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("say", "report")
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert said == set(handlers.STAGE_TEXT)
+
+
+def several_faces(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
+    """A core that finds two faces and says in the GLB which was meant and in which file."""
+    found = avatar(glb=f"{photo.name} {photo.read_bytes().decode()} {point_px}".encode())
+    finding = SimpleNamespace(code="several-faces", severity="info", sentence="2 faces were found.", advice="Click.")
+    found.quality.findings = (finding,)
+    return found
+
+
+def test_another_face_is_chosen_by_a_click_until_the_photo_goes(tmp_path: Path) -> None:
+    page = Page(tmp_path, several_faces)
+
+    def choose(session: str = "visitor") -> list[bytes]:
+        return [Path(load.url).read_bytes() for load in loads(list(page.handlers.choose_face((3, 4), session)))]
+
+    assert choose() == []
+    upload = page.upload()
+    (load,) = loads(list(page.handlers.from_photo(upload, "visitor")))
+    assert Path(load.url).read_bytes() == b"photo.jpg pixels None"
+    assert not upload.exists()
+    assert choose() == choose() == [b"photo.jpg pixels (3, 4)"]
+    assert choose("somebody else") == []
+    list(page.handlers.from_photo(page.upload(b"another"), "visitor"))
+    assert choose() == [b"photo.jpg another (3, 4)"]
+    assert len([path for path in page.uploads.rglob("*.jpg")]) == 1
+    list(page.handlers.from_photo(None, "visitor"))
+    assert choose() == []
+    list(page.handlers.from_photo(page.upload(), "visitor"))
+    page.handlers.leave("visitor")
+    assert choose() == []
+    assert [path for path in page.uploads.rglob("*.jpg")] == []
+
+
+def test_a_click_on_a_photo_of_one_face_does_nothing(page: Page) -> None:
+    list(page.handlers.from_photo(page.upload(), "visitor"))
+    assert list(page.handlers.choose_face((3, 4), "visitor")) == []
+
+
+@pytest.mark.parametrize(("side", "scale"), [(100, 1.0), (8192, 0.5)])
+def test_a_click_is_a_point_of_the_photo_as_the_core_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, scale: float
+) -> None:
+    pipeline = pytest.importorskip("core.pipeline")
+    seen = {}
+    monkeypatch.setattr(pipeline, "reconstruct", lambda photo, progress, face_point_px: seen.update(at=face_point_px))
+    Image.new("L", (side, 8)).save(tmp_path / "photo.png")
+    handlers.core_head_maker().reconstruct(tmp_path / "photo.png", lambda *_: None, (80.0, 6.0))
+    assert seen["at"] == (80 * scale, 6 * scale)
 
 
 def test_no_photo_is_no_work(page: Page) -> None:
@@ -234,7 +294,7 @@ def test_no_photo_is_no_work(page: Page) -> None:
 
 @pytest.mark.parametrize("place", ["../outside.jpg", "visitors/head.glb", "../../app/static/viewer.js"])
 def test_a_path_that_was_not_uploaded_is_neither_read_nor_deleted(tmp_path: Path, place: str) -> None:
-    page = Page(tmp_path, lambda photo, progress: pytest.fail("read"))
+    page = Page(tmp_path, lambda photo, progress, point_px: pytest.fail("read"))
     path = page.uploads / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"pixels")
@@ -243,21 +303,19 @@ def test_a_path_that_was_not_uploaded_is_neither_read_nor_deleted(tmp_path: Path
     assert path.read_bytes() == b"pixels"
 
 
-def test_a_random_head_is_named_by_its_seed(page: Page) -> None:
-    *_, last = page.handlers.random_head("visitor", seed=42)
+def test_a_random_head_is_named_by_its_seed_and_shaped_by_its_attributes(page: Page) -> None:
+    *_, last = page.handlers.random_head("visitor", 42, {"age": 0.0, "weight": -1.5})
     (load,) = loads([last])
-    assert Path(load.url).read_bytes() == b"glTF 42"
+    assert Path(load.url).read_bytes() == b"glTF 42 {'weight': -1.5}"
     assert load.file_name == "head-42.glb"
     assert load.final
     assert "42" in last.lines[0].text
-    seeds = {loads(list(page.handlers.random_head("visitor")))[0].file_name for _ in range(20)}
-    assert len(seeds) == 20
 
 
 def test_the_welcome_head_is_made_once_for_everybody(tmp_path: Path) -> None:
     calls: list[int] = []
     page = Page(tmp_path)
-    make = dataclasses.replace(maker(), generate=lambda seed: calls.append(seed) or avatar())
+    make = dataclasses.replace(maker(), generate=lambda seed, attributes: calls.append(seed) or avatar())
     page.handlers = handlers.Handlers(lambda: make, page.sessions, page.uploads, str)
     threads = [threading.Thread(target=lambda i=i: list(page.handlers.welcome(f"visitor {i}"))) for i in range(4)]
     for thread in threads:
@@ -274,14 +332,14 @@ def test_the_welcome_head_is_made_once_for_everybody(tmp_path: Path) -> None:
     [
         ("Ada Lovelace", "Ada-Lovelace"),
         ("../../etc/passwd", "etc-passwd"),
-        ("", "photo"),  # the name of the upload
+        ("", "head"),
         ("写真", "head"),
         ("a" * 99, "a" * 60),
     ],
 )
 def test_file_names_suit_every_system(page: Page, name: str, stem: str) -> None:
     page.handlers = handlers.Handlers(
-        lambda: dataclasses.replace(maker(), reconstruct=lambda photo, progress: avatar(name)),
+        lambda: dataclasses.replace(maker(), reconstruct=lambda *_: avatar(name)),
         page.sessions,
         page.uploads,
         str,
@@ -367,10 +425,40 @@ def test_sliders_drive_shapes_that_the_head_has(ui: Any) -> None:
 
 
 def test_sliders_never_ask_the_server(ui: Any, config: dict[str, Any]) -> None:
-    ids = {c["id"] for c in config["components"] if c["type"] in ("slider", "checkbox")}
+    own = {f"likeness-{key}" for key in ("own", *(spec.key for group in ui.SLIDERS.values() for spec in group))}
+    ids = {c["id"] for c in config["components"] if c["props"].get("elem_id") in own}
     listeners = [d for d in config["dependencies"] if any(target in ids for target, _ in d["targets"])]
     assert len(listeners) == sum(map(len, ui.SLIDERS.values())) + 1
     assert all(d["backend_fn"] is False and d["js"] for d in listeners)
+
+
+def test_the_controls_of_the_random_head_are_attributes_of_the_head(ui: Any) -> None:
+    from core import head, pipeline
+
+    assert set(ui.ATTRIBUTES) <= set(head.load_head().attribute_names)
+    assert ui.ATTRIBUTE_LIMIT <= pipeline.ATTRIBUTE_LIMIT
+
+
+def test_the_seed_of_the_head_on_show_is_forgotten_with_it(ui: Any) -> None:
+    first, final = (PageUpdate((), (protocol.LoadHead("head.glb", "head.glb", final),)) for final in (False, True))
+    skip = ui.gr.skip()
+    assert [ui._seed_after(update) for update in (PageUpdate(()), first, final)] == [skip, skip, None]
+
+
+def test_threads_are_as_many_as_cores_and_sleep_while_they_wait() -> None:
+    """Of a process of its own: the settings are read when torch loads."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_WAIT_POLICY")
+    code = "import app, os, json, torch; print(json.dumps([torch.get_num_threads(), os.environ['OMP_WAIT_POLICY']]))"
+    command = [sys.executable, "-c", code]
+
+    def settings(**chosen: str) -> list[Any]:
+        environment = {key: value for key, value in os.environ.items() if key not in names} | chosen
+        run = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=300)
+        return json.loads(run.stdout)
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert settings() == [cores, "PASSIVE"]
+    assert settings(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="ACTIVE") == [1, "ACTIVE"]
 
 
 def test_the_viewer_names_no_other_machine() -> None:

@@ -19,6 +19,11 @@ const PITCH_RANGE_DEG = [-50, 60];
 const ROOM_INTENSITY = 0.36;
 // Share of the head's turn that the neck takes, as in people.
 const NECK_SHARE = 0.4;
+// How light falls off into the mouth: the share that arrives at its back and at its front.
+const MOUTH_LIGHT = [0.1, 0.68];
+// The cut edge of the neck recedes into the dark: the share of light there, and the height of the fade in metres.
+const NECK_LIGHT = 0.08;
+const NECK_FADE_M = 0.06;
 // About how far an ARKit eyeLook shape turns the eyeball at weight 1.
 const FULL_LOOK_DEG = 25;
 
@@ -30,12 +35,22 @@ export class Viewer {
   #camera = new THREE.PerspectiveCamera(FIELD_OF_VIEW_DEG, 1, 0.05, 20);
   #controls;
   #lamps = new THREE.Group();
-  #keyLamp;
   #environment;
   #loader = new GLTFLoader();
   #resizeObserver;
   #frame = null;
   #clay = new THREE.MeshStandardMaterial({ name: "clay", color: 0xb9b2aa, roughness: 0.62 });
+  // What is seen through the open neck. Skin is drawn from its front alone, because software renderers mix back faces
+  // into the edges of front ones.
+  #inside = new THREE.MeshBasicMaterial({
+    color: 0x120a08,
+    side: THREE.BackSide,
+    shadowSide: THREE.BackSide,
+    // Far enough back that it does not show as an outline either.
+    polygonOffset: true,
+    polygonOffsetFactor: 8,
+    polygonOffsetUnits: 64,
+  });
   // The edges over a dark surface that hides those behind it.
   #wire = [
     new THREE.MeshStandardMaterial({ color: 0x3a3733, roughness: 0.8, polygonOffset: true, polygonOffsetFactor: 1 }),
@@ -225,9 +240,10 @@ export class Viewer {
     this.#release(this.#before);
     this.#release(this.#head);
     this.#clay.dispose();
+    this.#inside.dispose();
     for (const material of this.#wire) material.dispose();
     this.#environment.dispose();
-    this.#keyLamp.dispose();
+    for (const light of this.#lamps.children) light.dispose?.();
     this.#renderer.dispose();
     this.#renderer.domElement.remove();
   }
@@ -243,29 +259,33 @@ export class Viewer {
     this.#scene.environment = this.#environment.texture;
     this.#scene.environmentIntensity = ROOM_INTENSITY;
 
-    this.#keyLamp = new THREE.DirectionalLight(0xfff1e2, 1.9);
-    this.#keyLamp.position.set(-0.9, 0.95, 1.5);
-    this.#keyLamp.castShadow = true;
-    this.#keyLamp.shadow.mapSize.set(1024, 1024);
-    this.#keyLamp.shadow.radius = 9;
-    this.#keyLamp.shadow.bias = -0.0006;
-    this.#keyLamp.shadow.normalBias = 0.004;
-    this.#keyLamp.shadow.intensity = 0.6;
-    const reach = 0.25;
-    Object.assign(this.#keyLamp.shadow.camera, {
-      left: -reach,
-      right: reach,
-      top: reach,
-      bottom: -reach,
-      near: 1,
-      far: 3,
-    });
-    const fill = new THREE.DirectionalLight(0xe4ecff, 0.3);
-    fill.position.set(1.4, 0.2, 1.1);
-    const rim = new THREE.DirectionalLight(0xdfe8ff, 1.3);
-    rim.position.set(0.9, 0.8, -1.4);
-    this.#lamps.add(this.#keyLamp, this.#keyLamp.target, fill, fill.target, rim, rim.target);
+    const key = this.#addLamp(0xfff1e2, 1.9, [-0.9, 0.95, 1.5]);
+    // A face in the light of one lamp alone has shadows softer than a shadow map's: skin scatters light into them.
+    this.#castShadow(key, 0.6);
+    this.#addLamp(0xe4ecff, 0.3, [1.4, 0.2, 1.1]);
+    const rim = this.#addLamp(0xdfe8ff, 1.3, [0.9, 0.8, -1.4]);
+    // Or it would shine through the head into the mouth.
+    this.#castShadow(rim, 1);
     this.#scene.add(this.#lamps);
+  }
+
+  #addLamp(color, intensity, position) {
+    const lamp = new THREE.DirectionalLight(color, intensity);
+    lamp.position.set(...position);
+    this.#lamps.add(lamp, lamp.target);
+    return lamp;
+  }
+
+  #castShadow(lamp, intensity) {
+    lamp.castShadow = true;
+    lamp.shadow.mapSize.set(1024, 1024);
+    lamp.shadow.radius = 9;
+    lamp.shadow.bias = -0.0006;
+    lamp.shadow.normalBias = 0.004;
+    lamp.shadow.intensity = intensity;
+    // Metres around the middle of the head.
+    const reach = 0.25;
+    Object.assign(lamp.shadow.camera, { left: -reach, right: reach, top: reach, bottom: -reach, near: 1, far: 3 });
   }
 
   // What the viewer needs to know about a loaded scene.
@@ -294,6 +314,7 @@ export class Viewer {
         if (texture?.isTexture) texture.anisotropy = this.#renderer.capabilities.getMaxAnisotropy();
       }
     });
+    shadeCavities(head);
     // The rest geometry, not Box3.setFromObject, which adds every morph at once.
     const box = new THREE.Box3();
     const point = new THREE.Vector3();
@@ -375,6 +396,10 @@ export class Viewer {
       // Lashes are pictures on sheets: as clay they would be planks.
       mesh.visible = !replacement || mesh.castShadow;
       if (replacement) mesh.material = replacement;
+      else if (mesh.material.name === "skin") {
+        mesh.material.side = THREE.FrontSide;
+        mesh.material = [mesh.material, this.#inside];
+      }
     }
   }
 
@@ -465,6 +490,35 @@ function lookWeights({ yaw_deg, pitch_deg }) {
     eyeLookUpLeft: up,
     eyeLookUpRight: up,
   };
+}
+
+// Occlusion that no lamp's shadow gives, as vertex colours, which multiply the base colour: the mouth darkens towards
+// the throat, the neck towards its cut edge.
+function shadeCavities(head) {
+  const { lerp, smoothstep } = THREE.MathUtils;
+  // Of the rest shape alone: morphs are not in `position`.
+  const boxOf = (mesh) => new THREE.Box3().setFromBufferAttribute(mesh.geometry.attributes.position);
+  const mouthParts = head.meshes.filter((mesh) => ["mouth", "teeth", "tongue"].includes(mesh.material.name));
+  const mouth = new THREE.Box3();
+  for (const mesh of mouthParts) mouth.union(boxOf(mesh));
+  for (const mesh of mouthParts) {
+    shadeVertices(mesh, ({ z }) => lerp(...MOUTH_LIGHT, smoothstep(z, mouth.min.z, mouth.max.z)));
+  }
+  for (const mesh of head.meshes.filter((mesh) => mesh.material.name === "skin")) {
+    const edge = boxOf(mesh).min.y;
+    shadeVertices(mesh, ({ y }) => lerp(NECK_LIGHT, 1, smoothstep(y, edge, edge + NECK_FADE_M)));
+  }
+}
+
+function shadeVertices(mesh, shade) {
+  const { position } = mesh.geometry.attributes;
+  const colors = new Float32Array(3 * position.count);
+  const point = new THREE.Vector3();
+  for (let i = 0; i < position.count; i++) {
+    colors.fill(shade(point.fromBufferAttribute(position, i)), 3 * i, 3 * i + 3);
+  }
+  mesh.geometry.setAttribute("color", new THREE.BufferAttribute(colors, 3));
+  mesh.material.vertexColors = true;
 }
 
 function restoreMaterials(head) {
