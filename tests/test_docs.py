@@ -74,6 +74,7 @@ def test_pictures_are_made_by_the_command_shown_and_small():
     assert max(present.values()) <= MAX_PICTURE_BYTES and sum(present.values()) <= MAX_PICTURES_BYTES
 
 
+@pytest.mark.slow
 def test_a_picture_is_drawn(tmp_path: Path):
     assert pictures.main(["--only", "embedding", "--out", str(tmp_path)]) == 0
     with Image.open(ROOT / "docs/embedding.jpg") as committed, Image.open(tmp_path / "embedding.jpg") as drawn:
@@ -130,14 +131,19 @@ def test_commands_exist(document: Path):
             assert all(f'"{option}"' in source for option in options), f"{shlex.join(words)}: not an option"
 
 
-def test_readme_shows_every_command_of_the_program():
-    from app.cli import cli
+def test_readme_shows_every_command_of_the_program_in_its_own_grammar():
+    from app.cli import cli, spread_numbers
 
     group: Any = typer.main.get_command(cli)
-    shown = {words[3] for words in commands((ROOT / "README.md").read_text("utf-8")) if words[2:3] == ["app"]}
-    assert shown == set(group.commands)
+    shown = [words[3:] for words in commands((ROOT / "README.md").read_text("utf-8")) if words[2:3] == ["app"]]
+    assert {name for name, *_ in shown} == set(group.commands)
+    for name, *rest in shown:
+        # Reads the words as the program would, without running it; raises for what it would refuse.
+        with group.commands[name].make_context(name, spread_numbers(rest)) as context:
+            assert context.params
 
 
+@pytest.mark.slow
 def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     (example,) = fences((ROOT / "README.md").read_text("utf-8"), "python")
     photo = pytest.importorskip("skimage.data").astronaut()
