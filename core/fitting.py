@@ -25,11 +25,13 @@ from core.color import srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
 from core.landmarks import Landmarks
 from core.lighting import Tone, TonePalette, constant_light, fit_light, fit_tone, shading
+from core.materials import IRIS_DIAMETER_M
 from core.mesh import rigid_align
 from core.photo import Photo
 from core.render import Light, Rendering, render
 
-IRIS_DIAMETER_M = 0.0117  # horizontal visible iris diameter of adults (Ruefer et al. 2005: 11.7 +- 0.4 mm)
+
+IRIS_EYE_OPENING = 0.15  # lid distance over eye width, below which an iris cannot be measured
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,10 @@ class LandmarkFitSettings:
     """
 
     shape_prior: float = 1.0
-    expression_sigma: float = 0.3
+    expression_sigma: float = 0.2
     default_focal: float = 1.2
     focal_log_sigma: float = 0.35
-    iris_sigma: float = 0.08
+    iris_sigma: float = 0.06
     noise_inflation: float = 1.3
     iterations: int = 20
     tolerance: float = 1e-4
@@ -225,6 +227,10 @@ def fit_landmarks(
     coefficients = torch.zeros(count_shape + count_expression, dtype=dtype)
     log_focal = torch.zeros((), dtype=dtype)  # relative to the start
     iris_pairs = torch.tensor([[469, 471], [474, 476]])
+    # Closed eyes show no iris; the detector then draws a small one.
+    openings = (observed[[159, 386]] - observed[[145, 374]]).norm(dim=1)
+    widths = (observed[[33, 362]] - observed[[133, 263]]).norm(dim=1)
+    iris_weight = 1.0 if float((openings / widths.clamp_min(1e-6)).min()) > IRIS_EYE_OPENING else 0.0
 
     def project(r: Tensor, t: Tensor, c: Tensor, lf: Tensor) -> tuple[Tensor, Tensor]:
         camera_points = (template + torch.einsum("n,nlx->lx", c, basis)) @ r.T + t
@@ -235,8 +241,9 @@ def fit_landmarks(
         error = (pixels - observed) @ level.T / span + bias + torch.einsum("n,nlx->lx", c, response)
         diameters = (observed[iris_pairs[:, 0]] - observed[iris_pairs[:, 1]]).norm(dim=1)
         depth = camera_points[iris_pairs.flatten(), 2].reshape(2, 2).mean(1)
-        expected = start_focal * lf.exp() * IRIS_DIAMETER_M / depth
-        iris = (torch.log(expected) - torch.log(diameters.clamp_min(1e-3))).mean() / settings.iris_sigma
+        # The pairs lie along the head's x axis, which a turned head foreshortens.
+        expected = start_focal * lf.exp() * IRIS_DIAMETER_M / depth * r[:2, 0].norm()
+        iris = iris_weight * (torch.log(expected) - torch.log(diameters.clamp_min(1e-3))).mean() / settings.iris_sigma
         return error, iris, camera_points
 
     def objective(r: Tensor, t: Tensor, c: Tensor, lf: Tensor, bias: Tensor, whiten: Tensor) -> Tensor:
@@ -283,8 +290,9 @@ def fit_landmarks(
             )
             d_depth = d_points[iris_pairs.flatten(), 2].reshape(2, 2, size).mean(1)
             depth = z[iris_pairs.flatten()].reshape(2, 2).mean(1)
-            d_iris = -(d_depth / depth[:, None]).mean(0) / settings.iris_sigma
-            d_iris[6] += 1 / settings.iris_sigma
+            # The foreshortening's own derivative is left out: a good step does not need it, and steps are verified.
+            d_iris = -(d_depth / depth[:, None]).mean(0) / settings.iris_sigma * iris_weight
+            d_iris[6] += iris_weight / settings.iris_sigma
             state = torch.cat([torch.zeros(6, dtype=dtype), log_focal[None], coefficients])
             gradient = white[:, :size].T @ white[:, size] + d_iris * iris + prior_precision * state
             hessian = white[:, :size].T @ white[:, :size] + torch.outer(d_iris, d_iris) + torch.diag(prior_precision)
@@ -360,16 +368,16 @@ class PhotometricSettings:
     """The part of the fit that looks at pixels.
 
     face_px: longer side of the face in the picture that is compared; more costs time and finds
-    wrinkles that the shape basis cannot follow. sigma: scale of a log-colour residual, 0.25 is
-    about 25 %: what pores, make-up and stubble do to skin. weight: how many independent
+    wrinkles that the shape basis cannot follow. sigma: scale of a log-colour residual, 0.2 is
+    about 20 %: what pores, make-up and stubble do to skin. weight: how many independent
     measurements the whole face counts as; neighbouring pixels' residuals are far from independent.
     rounds: of light and albedo, then shape and pose. evaluations: of the renderer in a round.
     minimum_gain: stop when a round lowers the objective by less than this share.
     """
 
     face_px: int = 160
-    sigma: float = 0.25
-    weight: float = 150.0
+    sigma: float = 0.2
+    weight: float = 400.0
     rounds: int = 2
     evaluations: int = 7
     minimum_gain: float = 0.01

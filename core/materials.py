@@ -58,14 +58,24 @@ IRIS_COLOURS: dict[str, tuple[float, float, float]] = {
 }
 
 
+def iris_radius_uv(eyeball_radius_m: float, iris_diameter_m: float = IRIS_DIAMETER_M) -> float:
+    """Radius of the iris on the eye's map for an eyeball of this size: irises hardly vary, eyeballs of heads do."""
+    return 0.4 * math.asin(min(iris_diameter_m / 2 / eyeball_radius_m, 0.9)) / (math.pi / 3)
+
+
 def paint_eye(
-    iris: str | tuple[float, float, float] = "brown", size: int = 512, seed: int = 0, pupil_diameter_m: float = 0.0038
+    iris: str | tuple[float, float, float] = "brown",
+    size: int = 512,
+    seed: int = 0,
+    pupil_diameter_m: float = 0.0038,
+    iris_radius_uv: float = IRIS_RADIUS_UV,
 ) -> UInt8[Tensor, "3 {size} {size}"]:
     """The map of an eyeball, sRGB: sclera with veins, limbus, iris with fibres and collarette, pupil.
 
     iris: a name of `IRIS_COLOURS` or the mean linear RGB of the iris. The gaze axis is the map's
     centre, up is up, right is away from the nose. A little of the lids' shade is painted in, since
-    no light of ours casts it. Raises KeyError for a colour without a name here.
+    no light of ours casts it. iris_radius_uv: `iris_radius_uv` of the head that wears it. Raises
+    KeyError for a colour without a name here.
     """
     colour = np.array(IRIS_COLOURS[iris] if isinstance(iris, str) else iris, np.float64)
     rng = np.random.default_rng(seed)
@@ -73,8 +83,8 @@ def paint_eye(
     x, y = np.meshgrid(axis, -axis)
     radius = np.hypot(x, y)
     angle = (np.arctan2(y, x) / (2 * np.pi)) % 1.0
-    t = radius / IRIS_RADIUS_UV
-    texel = 1 / size / IRIS_RADIUS_UV
+    t = radius / iris_radius_uv
+    texel = 1 / size / iris_radius_uv
 
     # Sclera: warm white, yellower far out, pink towards the corners.
     corner = _step(0.12, 0.34, np.abs(x)) * np.exp(-((y / 0.16) ** 2))
@@ -87,7 +97,7 @@ def paint_eye(
 
     # The limbus is no sharp border: the sclera grows over the cornea's edge within a millimetre.
     eye = sclera * (1 - 0.35 * np.exp(-(((t - 1) / 0.12) ** 2)))[..., None]
-    reach = math.ceil(1.1 * IRIS_RADIUS_UV * size)
+    reach = math.ceil(1.1 * iris_radius_uv * size)
     front = slice(max(size // 2 - reach, 0), size // 2 + reach)
     iris_map = _iris(rng, colour, t[front, front], angle[front, front], pupil_diameter_m / IRIS_DIAMETER_M, texel)
     eye[front, front] = _mix(iris_map, eye[front, front], _step(0.94, 1.07, t[front, front]))

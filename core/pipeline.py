@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +19,7 @@ from core.errors import LikenessError, PhotoError
 from core.fitting import LandmarkFit, fit_photo
 from core.head import HeadModel, load_head
 from core.landmarks import detect_faces, landmarks, person_mask, pick_face
-from core.materials import IRIS_COLOURS
+from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
 from core.photo import Photo, load_photo
 from core.quality import Finding, confidence, findings, measure
 from core.texture import build_materials
@@ -190,17 +190,26 @@ def _person(photo: Photo, box_px: tuple[float, float, float, float]) -> torch.Te
     return whole
 
 
+@functools.lru_cache(maxsize=1)
+def _plain_materials() -> Materials:
+    return Materials(
+        skin_albedo=torch.full((3, 8, 8), 186, dtype=torch.uint8),
+        skin_roughness=torch.full((1, 8, 8), 150, dtype=torch.uint8),
+        eye_albedo=paint_eye(),
+        mouth_albedo=paint_mouth(),
+        lash_albedo=paint_lashes(),
+    )
+
+
 def _untextured(head: HeadModel, name: str, fit: LandmarkFit) -> Avatar:
     """What can be shown while the skin is being painted: the shape in one plain tone."""
-    grey = torch.full((3, 8, 8), 186, dtype=torch.uint8)
-    plain = paint_materials(head, size=8)
     return Avatar(
         name=name,
         head_model=head.name,
         shape=fit.parameters.shape[0],
         expression=fit.parameters.expression[0],
         joint_rotations=fit.parameters.joint_rotations[0],
-        materials=replace(plain, skin_albedo=grey),
+        materials=_plain_materials(),
         camera=fit.camera,
         light=None,
         provenance=Provenance("photo"),

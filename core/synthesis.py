@@ -21,7 +21,16 @@ from core.albedo.parametric import paint_roughness, paint_skin, random_look
 from core.camera import Camera
 from core.color import luminance, srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
-from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
+from core.materials import (
+    EYEBALL_RADIUS_M,
+    IRIS_COLOURS,
+    IRIS_DIAMETER_M,
+    Materials,
+    iris_radius_uv,
+    paint_eye,
+    paint_lashes,
+    paint_mouth,
+)
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import Light, diffuse_light, render_head
@@ -36,6 +45,7 @@ FACE_CENTRE_M = (0.0, -0.03, 0.06)
 FACE_HEIGHT_M = 0.19
 SHAPE_LIMIT = 2.5  # standard deviations: rarer shapes are one in eighty per coefficient and the first to look odd
 NEUTRAL_SHARE = 1 / 3
+IRIS_SPREAD_M = 0.0004
 
 # Actions that a face does by itself, each a set of ARKit names that move together. "*" stands for both sides.
 ACTIONS: tuple[tuple[str, ...], ...] = (
@@ -156,7 +166,7 @@ def sample_photo(
     distance_m = nearest * (farthest / nearest) ** for_camera.random()
     camera = _place_camera(for_camera, yaw, pitch, roll, distance_m, size)
 
-    materials = sample_materials(head, for_skin, skin, map_size=size)
+    materials = sample_materials(head, for_skin, skin, map_size=size, shape=shape)
     light, exposure = _sample_light(head, vertices, camera, materials.skin_albedo, for_light)
     picture = render_head(
         head,
@@ -224,10 +234,29 @@ def _opposed(a: str, b: str) -> bool:
     return any((a.startswith(x) and b.startswith(y)) or (a.startswith(y) and b.startswith(x)) for x, y in OPPOSED)
 
 
+def eyeball_radius_m(head: HeadModel, shape: Float[Tensor, "1 K"]) -> float:
+    """Mean radius of a head's eyeballs."""
+    vertices = head.rest_vertices(shape, shape.new_zeros(1, len(head.expression_names)))[0]
+    eyes = torch.unique(head.faces[head.part_faces("eyes")])
+    radii = []
+    for sign in (-1, 1):
+        ball = vertices[eyes[torch.sign(head.template[eyes, 0]) == sign]]
+        radii.append((ball - ball.mean(0)).norm(dim=1).mean())
+    return float(torch.stack(radii).mean())
+
+
 def sample_materials(
-    head: HeadModel, rng: np.random.Generator, skin: UInt8[Tensor, "3 U U"] | None = None, map_size: int = 512
+    head: HeadModel,
+    rng: np.random.Generator,
+    skin: UInt8[Tensor, "3 U U"] | None = None,
+    map_size: int = 512,
+    shape: Float[Tensor, "1 K"] | None = None,
 ) -> Materials:
-    """The maps of a random person; `skin` replaces the painted skin, and dark skin goes with dark eyes."""
+    """The maps of a random person; `skin` replaces the painted skin, and dark skin goes with dark eyes.
+
+    shape: whose eyeballs the irises are painted on (None: the mean head's). Visible irises measure 11.7 +- 0.4 mm
+    whatever the size of the head (Ruefer et al. 2005), which is how a photo shows metric size.
+    """
     look = random_look(int(rng.integers(1 << 31)))
     albedo = paint_skin(head, look, map_size) if skin is None else skin
     dark = float(luminance(srgb_to_linear(_thumbnail(albedo))).median()) < 0.2
@@ -242,6 +271,10 @@ def sample_materials(
         size=256,
         seed=int(rng.integers(1 << 31)),
         pupil_diameter_m=float(rng.uniform(0.0025, 0.0055)),
+        iris_radius_uv=iris_radius_uv(
+            EYEBALL_RADIUS_M if shape is None else eyeball_radius_m(head, shape),
+            float(rng.normal(IRIS_DIAMETER_M, IRIS_SPREAD_M)),
+        ),
     )
     mouth, lashes = _shared_maps()
     return Materials(albedo, paint_roughness(head, 256), eye, mouth, lashes)

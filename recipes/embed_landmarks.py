@@ -26,9 +26,9 @@ from core.atlas import nearest_inside
 from core.camera import look_at_head
 from core.checkpoints import ASSETS
 from core.errors import PhotoError
-from core.fitting import IRIS_DIAMETER_M
 from core.head import PARTS, HeadModel, HeadParameters, read_head
 from core.landmarks import detect_faces, landmarks
+from core.materials import IRIS_DIAMETER_M
 from core.photo import load_photo
 from core.render import fragments, rasterize, render_head
 from recipes.skins import training_materials

@@ -267,7 +267,8 @@ def _enlarge(image: Tensor, size: int) -> Tensor:
 def _fields(head: HeadModel, size: int) -> _Fields:
     key = (head.template, head.uv, size)
     if key not in _CACHE:
-        if len(_CACHE) >= 4:
+        # A reconstruction alone asks for four sizes.
+        if len(_CACHE) >= 6:
             _CACHE.pop(next(iter(_CACHE)))
         _CACHE[key] = _make_fields(head, size)
     return _CACHE[key]
