@@ -196,6 +196,9 @@ class Handlers:
         if not upload.is_relative_to(self._uploads) or upload.is_relative_to(self._sessions.root):
             yield _problem("The photo did not come by upload. Choose a photo with the upload field.")
             return
+        if not upload.is_file():
+            yield _problem("The photo did not arrive whole. Choose it again.")
+            return
         try:
             yield from self._reconstruct(upload, None, session)
         finally:

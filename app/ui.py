@@ -251,8 +251,8 @@ def build(actions: Handlers) -> gr.Blocks:
                 own.change(None, own, None, js="(value) => { window.likeness?.keepOwn(value); }")
                 reset = gr.Button("Reset sliders", size="sm", elem_id="likeness-reset")
         gr.HTML(
-            "<p>Photos are used to make the head and then deleted; heads are deleted when you leave. "
-            "Nothing is sent anywhere else.</p>",
+            "<p>A photo is deleted once its head is made (one of several people, when you choose the next or leave), "
+            "a head when you leave. Nothing is sent anywhere else.</p>",
             elem_id="likeness-foot",
         )
         # Messages from the server to the viewer pass through here; nobody sees it.

@@ -76,7 +76,8 @@ def nearest_inside(mask: Bool[Tensor, "U U"]) -> Int[Tensor, "U U"]:
     own = torch.arange(size * size, device=mask.device).reshape(size, size)
     if not bool(mask.any()):
         return own
-    rows, columns = distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
+    indices = distance_transform_edt(~mask.cpu().numpy(), return_distances=False, return_indices=True)
+    rows, columns = np.asarray(indices)
     found = torch.from_numpy(rows.astype(np.int64) * size + columns).to(mask.device)
     return torch.where(mask, own, found)
 

@@ -90,7 +90,9 @@ def matrix_to_axis_angle(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "
     trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
     squares = torch.stack([trace, m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], -1)
     pivot = squares.argmax(-1, keepdim=True)
-    w = torch.stack([1 + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1)
+    w = torch.stack(
+        [1 + trace, m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]], -1
+    )
     candidates = [w]
     for i in range(3):
         j, k = (i + 1) % 3, (i + 2) % 3
@@ -124,7 +126,9 @@ def look_at_head(
     yaw > 0 moves the camera towards the head's left (+X), so that the head shows its left side;
     pitch > 0 moves the camera up. Radians, metres, pixels. Pitch must stay within +-pi/2.
     """
-    direction = torch.stack([torch.sin(yaw) * torch.cos(pitch), torch.sin(pitch), torch.cos(yaw) * torch.cos(pitch)], -1)
+    direction = torch.stack(
+        [torch.sin(yaw) * torch.cos(pitch), torch.sin(pitch), torch.cos(yaw) * torch.cos(pitch)], -1
+    )
     forward = -direction
     up = torch.tensor([0.0, 1.0, 0.0], dtype=yaw.dtype, device=yaw.device).expand_as(forward)
     right = torch.linalg.cross(forward, up)

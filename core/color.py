@@ -14,7 +14,7 @@ def srgb_to_linear(srgb: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 
 def linear_to_srgb(linear: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Linear light to display-encoded sRGB (IEC 61966-2-1). Negative light reads as black; values above 1 stay above 1."""
+    """Linear light to display-encoded sRGB (IEC 61966-2-1). Negative light reads as black; values above 1 stay so."""
     linear = linear.clamp_min(0.0)
     # The clamp keeps the power's gradient finite at black, where the linear branch is the one in use.
     return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp_min(0.0031308) ** (1 / 2.4) - 0.055)

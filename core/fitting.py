@@ -30,7 +30,6 @@ from core.mesh import rigid_align
 from core.photo import Photo
 from core.render import Light, Rendering, render
 
-
 IRIS_EYE_OPENING = 0.15  # lid distance over eye width, below which an iris cannot be measured
 
 
@@ -270,7 +269,11 @@ def fit_landmarks(
             x, y, z = camera_points.unbind(1)
             zero = torch.zeros_like(z)
             d_pixels = torch.stack(
-                [torch.stack([focal / z, zero, -focal * x / z**2], 1), torch.stack([zero, focal / z, -focal * y / z**2], 1)], 1
+                [
+                    torch.stack([focal / z, zero, -focal * x / z**2], 1),
+                    torch.stack([zero, focal / z, -focal * y / z**2], 1),
+                ],
+                1,
             )
             d_points = torch.cat(
                 [
@@ -403,10 +406,8 @@ class FitResult:
     seconds: dict[str, float]
 
 
-def apply_step(
-    head: HeadModel, start: LandmarkFit, step: Float[Tensor, "D"]
-) -> tuple[HeadParameters, Camera]:
-    """Move a fit by a step in its own coordinates (rotation, translation, log focal, shape, expression), with gradients."""
+def apply_step(head: HeadModel, start: LandmarkFit, step: Float[Tensor, "D"]) -> tuple[HeadParameters, Camera]:
+    """Move a fit by a step in its own coordinates (rotation, translation, log focal, shape, expression)."""
     k = head.shape_count
     rotation = axis_angle_to_matrix(step[:3]) @ start.camera.T_camera_head[0, :3, :3]
     translation = start.camera.T_camera_head[0, :3, 3] + step[3:6]
@@ -414,9 +415,7 @@ def apply_step(
     transform = torch.cat([top, torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=top.dtype)])[None]
     camera = replace(start.camera, T_camera_head=transform, focal_px=start.camera.focal_px * step[6].exp())
     expression = (start.parameters.expression + step[7 + k :]).clamp(*head.expression_range)
-    parameters = HeadParameters(
-        start.parameters.shape + step[7 : 7 + k], expression, start.parameters.joint_rotations
-    )
+    parameters = HeadParameters(start.parameters.shape + step[7 : 7 + k], expression, start.parameters.joint_rotations)
     return parameters, camera
 
 
@@ -428,7 +427,7 @@ def fit_photo(
     photometric: PhotometricSettings | None = None,
     report: Callable[[str, LandmarkFit], None] | None = None,
 ) -> FitResult:
-    """Alternating descent over shape and albedo (Rai et al. 2024, section 3.3; Blanz and Vetter 1999 for the objective).
+    """Alternating descent over shape and albedo (Rai et al. 2024, section 3.3; objective: Blanz and Vetter 1999).
 
     (a) `fit_landmarks`. Its optimum and curvature stand in for the landmark and prior terms from
     here on: ``|L^T step|^2``. (b) With the geometry fixed, skin tone and second-order light by robust
@@ -452,10 +451,7 @@ def fit_photo(
     opaque = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
     faces, uv_faces = head.faces[opaque], head.uv_faces[opaque]
     is_skin = head.face_part[opaque] == PARTS.index("skin")
-    # Brows, lips and eyes are the person's own; the mean skin says nothing about them.
-    own = sum(head.region(name) for name in ("brows", "lips", "eyelids") if name in head.region_names)
-    usable = head.region("face") * (1 - torch.as_tensor(own).clamp(0, 1)) if "face" in head.region_names else torch.ones_like(head.template[:, 0])
-    face_weight = usable[faces].mean(1) * is_skin
+    face_weight = _trusted_skin(head)[faces].mean(1) * is_skin
     relief = _relief(head)
     log_picture = picture.clamp_min(2e-3).log()
     curvature = torch.linalg.cholesky(start.precision)
@@ -488,7 +484,7 @@ def fit_photo(
     step = torch.zeros(len(start.precision))
     tone, sh = Tone(0.35, 0.5, 1.0, torch.ones(3), 1.0), constant_light(torch.ones(3))
     history: list[float] = []
-    for round_index in range(photometric.rounds):
+    for _ in range(photometric.rounds):
         with torch.no_grad():
             white = constant_light(torch.ones(3))
             albedo_only, weight, seen = rendering(step, tone, white)
@@ -505,34 +501,59 @@ def fit_photo(
                 tone, sh = new_tone, new_sh
                 history.append(proposed)
         before = history[-1]
-        z = (curvature.T @ step.double()).float().requires_grad_(True)
-        inverse = torch.linalg.inv(curvature.T).float()
-        optimizer = torch.optim.LBFGS(
-            [z], lr=1.0, max_iter=photometric.evaluations, max_eval=photometric.evaluations, line_search_fn="strong_wolfe"
+        value, step = _descend(
+            step,
+            before,
+            curvature,
+            lambda candidate, tone=tone, sh=sh: total(candidate, tone, sh),
+            photometric.evaluations,
         )
-        best: tuple[float, Tensor] = (before, step)
-
-        def closure() -> Tensor:
-            nonlocal best
-            optimizer.zero_grad()
-            candidate = inverse @ z
-            color, weight, _ = rendering(candidate, tone, sh)
-            value = z.pow(2).sum() + photo_term(color, weight)
-            value.backward()
-            if float(value.detach()) < best[0]:
-                best = float(value.detach()), candidate.detach().clone()
-            return value
-
-        optimizer.step(closure)
-        step = best[1]
-        history.append(best[0])
-        if before - best[0] < photometric.minimum_gain * before:
+        history.append(value)
+        if before - value < photometric.minimum_gain * before:
             break
     parameters, camera = apply_step(head, start, step)
     seconds["photometric"] = time.perf_counter() - clock
     projected = camera.project(head.landmark_points("mediapipe", head.vertices(parameters)))[0, :468, :2]
     rms = (projected - landmarks.points_px[:468]).pow(2).sum(1).mean().sqrt()
     return FitResult(parameters, camera, sh, tone, tuple(history), float(rms), start.outliers, seconds)
+
+
+def _descend(
+    start: Float[Tensor, "D"],
+    start_value: float,
+    curvature: Float[Tensor, "D D"],
+    objective: Callable[[Tensor], Tensor],
+    evaluations: int,
+) -> tuple[float, Float[Tensor, "D"]]:
+    """A few L-BFGS steps in coordinates where the landmark term is a unit bowl.
+
+    curvature: lower Cholesky factor of the landmark term's precision. Returns the best value and point
+    seen, never worse than the start.
+    """
+    to_step = torch.linalg.inv(curvature.T).float()
+    z = (curvature.T @ start.double()).float().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([z], max_iter=evaluations, max_eval=evaluations, line_search_fn="strong_wolfe")
+    best = [(start_value, start)]
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        candidate = to_step @ z
+        value = objective(candidate)
+        value.backward()
+        if float(value.detach()) < best[0][0]:
+            best[0] = float(value.detach()), candidate.detach().clone()
+        return value
+
+    optimizer.step(closure)
+    return best[0]
+
+
+def _trusted_skin(head: HeadModel) -> Float[Tensor, "V"]:
+    """Where the mean skin predicts a face: not on brows, lips and lids, which are the person's own."""
+    if "face" not in head.region_names:
+        return torch.ones_like(head.template[:, 0])
+    own = torch.stack([head.region(name) for name in ("brows", "lips", "eyelids")]).amax(0)
+    return head.region("face") * (1 - own.clamp(0, 1))
 
 
 def _relief(head: HeadModel) -> Float[Tensor, "3 U U"]:

@@ -124,9 +124,7 @@ class HeadModel:
             like.new_zeros(batch, len(self.joint_names), 3),
         )
 
-    def rest_vertices(
-        self, shape: Float[Tensor, "B K"], expression: Float[Tensor, "B E"]
-    ) -> Float[Tensor, "B V 3"]:
+    def rest_vertices(self, shape: Float[Tensor, "B K"], expression: Float[Tensor, "B E"]) -> Float[Tensor, "B V 3"]:
         """Vertices before skinning: template + shape + expression."""
         k = shape.shape[1]
         return (
@@ -198,9 +196,13 @@ def read_head(path: Path) -> HeadModel:
     template = tensors["template"].float()
     expression_basis = torch.zeros(len(names["expressions"]), *template.shape)
     rows, columns = tensors["expression_rows"].long(), tensors["expression_vertices"].long()
-    expression_basis[rows, columns] = tensors["expression_offsets"].float() * tensors["expression_scale"].float()[rows, None]
+    expression_basis[rows, columns] = (
+        tensors["expression_offsets"].float() * tensors["expression_scale"].float()[rows, None]
+    )
     landmarks = {
-        name: LandmarkEmbedding(tensors[f"landmarks.{name}.face_index"].long(), tensors[f"landmarks.{name}.barycentric"].float())
+        name: LandmarkEmbedding(
+            tensors[f"landmarks.{name}.face_index"].long(), tensors[f"landmarks.{name}.barycentric"].float()
+        )
         for name in names["landmarks"]
     }
     weights = tensors["skin_weights"].float()

@@ -33,7 +33,7 @@ class Mesh:
 def face_normals(
     vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"], normalise: bool = True
 ) -> Float[Tensor, "*batch F 3"]:
-    """Face normals ``[..., F, 3]``; without `normalise` their length is twice the area. A degenerate face gives zero."""
+    """Face normals ``[..., F, 3]``; without `normalise` as long as twice the area. A degenerate face gives zero."""
     a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
     cross = torch.linalg.cross(b - a, c - a)
     if not normalise:
@@ -41,9 +41,7 @@ def face_normals(
     return cross / cross.norm(dim=-1, keepdim=True).clamp_min(1e-20)
 
 
-def vertex_normals(
-    vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]
-) -> Float[Tensor, "*batch V 3"]:
+def vertex_normals(vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "*batch V 3"]:
     """Area-weighted unit vertex normals. A vertex of no (or only degenerate) faces gets the zero vector."""
     weighted = face_normals(vertices, faces, normalise=False)
     total = torch.zeros_like(vertices)

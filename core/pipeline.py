@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import torch
@@ -133,11 +133,11 @@ def generate(seed: int, attributes: Mapping[str, float] | None = None, name: str
     wanted = dict(attributes or {})
     for key, amount in wanted.items():
         if key not in head.attribute_names:
-            raise LikenessError(
-                f"There is no attribute {key!r}. The attributes are {', '.join(head.attribute_names)}."
-            )
+            raise LikenessError(f"There is no attribute {key!r}. The attributes are {', '.join(head.attribute_names)}.")
         if not (math.isfinite(amount) and abs(amount) <= ATTRIBUTE_LIMIT):
-            raise LikenessError(f"The attribute {key} is {amount}; use a number from -{ATTRIBUTE_LIMIT:g} to {ATTRIBUTE_LIMIT:g}.")
+            raise LikenessError(
+                f"The attribute {key} is {amount}; use a number from -{ATTRIBUTE_LIMIT:g} to {ATTRIBUTE_LIMIT:g}."
+            )
     rng = np.random.default_rng([seed, 0])
     beta = rng.normal(0, GENERATED_SHAPE_SIGMA, head.shape_count).clip(-SHAPE_LIMIT, SHAPE_LIMIT)
     shape = torch.from_numpy(beta).float()

@@ -165,7 +165,7 @@ def measure(vertices: NDArray[np.floating], base_indices: NDArray[np.integer]) -
     `MEASUREMENTS`. Raises KeyError for a landmark that the mesh does not have.
     """
     points = _Points(np.asarray(vertices, dtype=np.float64), base_indices)
-    return np.stack([read(points) for read in MEASUREMENTS.values()], axis=1) * 1000
+    return np.stack([read(points) for read in MEASUREMENTS.values()], axis=1).astype(np.float64) * 1000
 
 
 # --------------------------------------------------------------------------------------------- literature

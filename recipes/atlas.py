@@ -3,10 +3,13 @@
 The skin is cut along the back of the head and flattened half by half. The half starts from a Tutte
 embedding (Floater 1997: convex boundary and positive weights, so no triangle is flipped) and then
 descends the symmetric Dirichlet energy (Smith and Schaefer 2015) against a target scale per face
-with steps that can never flip a triangle (Rabinovich et al. 2017). The target scale is what gives the face more texels than the back of the head.
+with steps that can never flip a triangle (Rabinovich et al. 2017). The target scale is what
+gives the face more texels than the back of the head.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import numpy as np
 import scipy.sparse as sp
@@ -55,7 +58,9 @@ def reference_frames(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarra
     normal = np.cross(e1, e2)
     area2 = np.linalg.norm(normal, axis=1)
     y = np.cross(normal / area2[:, None], x)
-    edges = np.stack([np.stack([(e1 * x).sum(1), (e2 * x).sum(1)], 1), np.stack([(e1 * y).sum(1), (e2 * y).sum(1)], 1)], 1)
+    edges = np.stack(
+        [np.stack([(e1 * x).sum(1), (e2 * x).sum(1)], 1), np.stack([(e1 * y).sum(1), (e2 * y).sum(1)], 1)], 1
+    )
     return np.linalg.inv(edges), area2 / 2
 
 
@@ -170,7 +175,7 @@ def flatten_half(
         hub = len(positions)
         centre = vertices[ring].mean(0)
         positions.append(np.array([0.0, centre[1], centre[2]]) if not closed else centre)
-        pairs = zip(ring, ring[1:] + ring[:1], strict=True) if closed else zip(ring[:-1], ring[1:], strict=True)
+        pairs = zip(ring, ring[1:] + ring[:1], strict=True) if closed else itertools.pairwise(ring)
         fans.extend((b, a, hub) for a, b in pairs)
         return hub
 

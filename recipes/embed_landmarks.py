@@ -52,7 +52,7 @@ FOREHEAD = (10, 338, 297, 332, 284, 251, 301, 293, 334, 296, 336, 9, 107, 66, 10
 # iBUG's 68 points as mediapipe's nearest (both annotation schemes are published; jaw, brows, nose, eyes, lips).
 IBUG_FROM_MEDIAPIPE = (
     162, 234, 93, 58, 172, 136, 149, 148, 152, 377, 378, 365, 397, 288, 323, 454, 389,
-    71, 63, 105, 66, 107, 336, 296, 334, 293, 301, 168, 197, 5, 4, 75, 97, 2, 326, 305,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300, 168, 197, 5, 4, 75, 97, 2, 326, 305,
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,
 )  # fmt: skip
@@ -115,7 +115,9 @@ def symmetric_medians(seen: list[list[np.ndarray]]) -> tuple[np.ndarray, np.ndar
     return (median * weight[:, None] + reflected[mirror] * weight[mirror, None]) / both[:, None], mirror, spread
 
 
-def closest(vertices: np.ndarray, faces: np.ndarray, rows: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def closest(
+    vertices: np.ndarray, faces: np.ndarray, rows: np.ndarray, points: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Face index (of the whole head) and barycentric weights of the nearest points on the faces `rows`."""
     mesh = trimesh.Trimesh(vertices, faces[rows], process=False)
     on_surface, _, triangle = trimesh.proximity.closest_point_naive(mesh, points)

@@ -99,7 +99,9 @@ def calibrate(data: Observations) -> LandmarkNoise:
     shape, expression = data.shape[:, :RESPONSE_SHAPES].double(), data.expression.double()
     inputs = torch.cat([pose, shape, expression], 1)
     # Ridge in units of observations: shape is noise-like and many-dimensional, expression is sparse.
-    ridge = torch.cat([torch.full((poses,), 1e-2), torch.full((shape.shape[1],), 30.0), torch.full((expression.shape[1],), 8.0)])
+    ridge = torch.cat(
+        [torch.full((poses,), 1e-2), torch.full((shape.shape[1],), 30.0), torch.full((expression.shape[1],), 8.0)]
+    )
     solution = torch.linalg.solve(inputs.T @ inputs + torch.diag(ridge.double()), inputs.T @ error.flatten(1))
     rest = error.flatten(1) - inputs @ solution
     # A few detections are far off; they are the robust weights' business, not the covariance's.

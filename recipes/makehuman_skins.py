@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from core.atlas import AtlasLookup, atlas_lookup, positions, rasterise_triangles
 from core.color import srgb_to_linear
@@ -152,7 +152,7 @@ def bake_brow(path: Path, size: int) -> np.ndarray:
     card = read_card(path, base_mesh())
     low, high = card.position.min((0, 1)) - 0.01, card.position.max((0, 1)) + 0.01
     near = np.nonzero(((texels > low) & (texels < high)).all(1))[0]
-    _, index = cKDTree(texels[near]).query(card.position.reshape(-1, 3))
+    _, index = KDTree(texels[near]).query(card.position.reshape(-1, 3))
     place = np.stack([column[near[index]], row[near[index]]], 1).reshape(-1, 3, 2) + 0.5
     face = rasterise_triangles(place, size)
     covered = face >= 0

@@ -264,7 +264,7 @@ TARGETS = [list(MEASUREMENTS).index(name) for name in LITERATURE]
 def _positive_part(covariance: NDArray[np.float64], floor: float) -> NDArray[np.float64]:
     """The nearest symmetric matrix with eigenvalues of at least `floor`."""
     values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    return (vectors * np.maximum(values, floor)) @ vectors.T
+    return np.asarray((vectors * np.maximum(values, floor)) @ vectors.T, dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=1)
@@ -307,7 +307,7 @@ def calibration() -> tuple[LatentDistribution, LatentDistribution]:
             wanted = _positive_part(wanted, floor=float((0.1 * survey_sd.min()) ** 2))
             gain = prior @ jacobian.T @ np.linalg.inv(seen + np.diag((SD_TOLERANCE * survey_sd) ** 2))
             values, vectors = np.linalg.eigh(prior + gain @ (wanted - seen) @ gain.T)
-            factor = vectors * np.sqrt(np.maximum(values, 0))
+            factor = np.asarray(vectors * np.sqrt(np.maximum(values, 0)), dtype=np.float64)
         found.append(LatentDistribution(mean, factor))
     return found[0], found[1]
 

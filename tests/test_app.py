@@ -227,6 +227,11 @@ def test_a_failure_after_the_first_head_brings_the_previous_head_back(tmp_path: 
     assert not Path(first.url).exists()
 
 
+def test_an_upload_that_vanished_is_a_sentence(page: Page) -> None:
+    (last,) = page.handlers.from_photo(page.uploads / "gone.jpg", "visitor")
+    assert last.lines[0].text.startswith("The photo did not arrive")
+
+
 def test_every_stage_of_the_core_has_words_and_no_other() -> None:
     """`say` and `report` are how core/pipeline.py and app/handlers.py name a stage."""
     said = {

@@ -291,9 +291,9 @@ def test_dragging_orbits_and_the_wheel_zooms(visit: Visit) -> None:
 
 
 def test_a_random_head_is_another_head_that_can_be_kept(visit: Visit, tmp_path: Path) -> None:
-    before = visit.picture()
+    before, finals = visit.picture(), visit.finals
     visit.page.locator("#likeness-random").click()
-    visit.wait_for_heads(visit.finals + 1)
+    visit.wait_for_heads(finals + 1)
     number = re.search(r"Random head number (\d+)", visit.status)
     assert number is not None
     assert changed(visit.picture(), before).mean() > 0.02

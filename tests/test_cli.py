@@ -22,9 +22,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import core.pipeline
 import core.export
 import core.head
+import core.pipeline
 from app.cli import Format, Units, expand_photos, main, spread_numbers
 from core.avatar import Avatar, Provenance, load_avatar, save_avatar
 from core.errors import PhotoError

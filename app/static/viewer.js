@@ -20,7 +20,7 @@ const ROOM_INTENSITY = 0.36;
 // Share of the head's turn that the neck takes, as in people.
 const NECK_SHARE = 0.4;
 // How light falls off into the mouth: the share that arrives at its back and at its front.
-const MOUTH_LIGHT = [0.1, 0.68];
+const MOUTH_LIGHT = [0.1, 0.95];
 // The cut edge of the neck recedes into the dark: the share of light there, and the height of the fade in metres.
 const NECK_LIGHT = 0.08;
 const NECK_FADE_M = 0.06;
@@ -40,8 +40,9 @@ export class Viewer {
   #resizeObserver;
   #frame = null;
   #clay = new THREE.MeshStandardMaterial({ name: "clay", color: 0xb9b2aa, roughness: 0.62 });
-  // What is seen through the open neck. Skin is drawn from its front alone, because software renderers mix back faces
-  // into the edges of front ones.
+  // What is seen through the open neck: the inside of skin and mouth, which are drawn from their fronts alone. Lit like
+  // their fronts, back faces would show as dots and outlines where they stand edge-on behind the skin, because
+  // renderers without hardware multisampling get the depth of such faces wrong by a sample.
   #inside = new THREE.MeshBasicMaterial({
     color: 0x120a08,
     side: THREE.BackSide,
@@ -396,7 +397,7 @@ export class Viewer {
       // Lashes are pictures on sheets: as clay they would be planks.
       mesh.visible = !replacement || mesh.castShadow;
       if (replacement) mesh.material = replacement;
-      else if (mesh.material.name === "skin") {
+      else if (["skin", "mouth"].includes(mesh.material.name)) {
         mesh.material.side = THREE.FrontSide;
         mesh.material = [mesh.material, this.#inside];
       }
