@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
@@ -48,7 +48,7 @@ def maker(reconstruct: Any = None) -> HeadMaker:
     return HeadMaker(
         reconstruct=reconstruct or two_stages,
         generate=lambda seed, attributes: avatar(f"head {seed}", f"glTF {seed} {dict(attributes)}".encode()),
-        glb=lambda result: result.glb,
+        glb=lambda result: cast(Any, result).glb,
     )
 
 
