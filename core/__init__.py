@@ -36,3 +36,10 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     pipeline
     gltf, export, evaluation
 """
+
+import os
+
+# OpenMP's threads spin while they wait. With more busy threads than cores (a browser, mediapipe's own pool, other
+# visitors) spinning ones keep the working one from its core: 0.3 s became 14 s on two cores. Read when torch loads,
+# so it has to stand here, before anything in this package imports it; an explicit setting wins.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
