@@ -106,7 +106,8 @@ def test_core_imports_only_from_rows_above():
 
 
 def test_importing_core_costs_nothing():
-    assert not list(imports(sources()["core/__init__.py"]))
+    # `os`, to set an environment variable before torch loads, is there in every Python already.
+    assert {name for _, name in imports(sources()["core/__init__.py"])} <= {"os"}
 
 
 @pytest.mark.parametrize("library", HOMES)
