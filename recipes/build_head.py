@@ -37,6 +37,7 @@ SOCKET_RINGS = 2  # rings kept of the inner eyelids; the rest of the socket lies
 SHAPE_COMPONENTS = 120
 JOINTS = ("root", "neck", "head", "jaw", "leftEye", "rightEye")
 JOINT_PARENTS = (-1, 0, 1, 2, 2, 2)
+LIP_SEAL = 0.85  # of the way; edges that met exactly would flicker
 TONGUE_OFFSET = np.array([0.0, -0.003, -0.008])  # metres
 ATLAS_MARGIN = 4 / 1024  # empty border of the skin map, for dilation
 
@@ -214,6 +215,31 @@ def follow(points: np.ndarray, anchors: np.ndarray, anchor_index: np.ndarray, co
     return sp.csr_matrix((weight.ravel(), (rows, anchor_index[nearest].ravel())), (len(points), count))
 
 
+def seal_lips(vertices: np.ndarray, skin_quads: np.ndarray, mouth_quads: np.ndarray) -> np.ndarray:
+    """Displacements ``[V, 3]`` that close the gap of one to two millimetres which MakeHuman's lips leave at rest.
+
+    Each lip's edge moves `LIP_SEAL` of the way to the middle between both; the lip's flesh follows,
+    less the farther it is from the edge. skin_quads, mouth_quads: rows of `vertices`.
+    """
+    from scipy.spatial import KDTree
+
+    edge = np.intersect1d(skin_quads, mouth_quads)
+    x, y = vertices[edge, 0], vertices[edge, 1]
+    # The middle line of the mouth as a smooth even function of x; edges above it belong to the upper lip.
+    middle = np.polynomial.Polynomial.fit(x**2, y, 3)
+    moved = np.zeros_like(vertices)
+    flesh = np.union1d(skin_quads, mouth_quads)
+    for upper in (True, False):
+        side = edge[(y > middle(x**2)) == upper]
+        toward = LIP_SEAL * (middle(vertices[side, 0] ** 2) - vertices[side, 1])
+        of_lip = flesh[(vertices[flesh, 1] > middle(vertices[flesh, 0] ** 2)) == upper]
+        near = of_lip[np.abs(vertices[of_lip, 0]) < np.abs(x).max() + 0.01]
+        nearest = KDTree(vertices[side]).query(vertices[near])
+        distance, row = np.asarray(nearest[0]), np.asarray(nearest[1])
+        moved[near, 1] = toward[row] * np.exp(-((distance / 0.004) ** 2) / 2)
+    return moved
+
+
 def texel_scale(centroids: np.ndarray, landmarks: dict[str, np.ndarray], hidden: np.ndarray) -> np.ndarray:
     """Wanted texel density of the skin's triangles, up to a factor: face > ears > scalp, neck > hidden surfaces."""
 
@@ -382,6 +408,7 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
     ) / 2
     mean = mean - origin
     mean[:, 0] = (mean[:, 0] - mean[support_mirror][:, 0]) / 2
+    mean = mean + seal_lips(mean, position[base.faces[skin_quads]], position[base.faces[mouth_quads]])
     # Raw template and mean adult differ a little in scale; actions are lengths on the template.
     expression = base.expression[:, support]
 
