@@ -30,11 +30,22 @@ class Mesh:
         return Mesh(moved[0], moved[1], moved[2], moved[3])
 
 
+def at_corners(values: Float[Tensor, "*batch V C"], faces: Int[Tensor, "F 3"]) -> Float[Tensor, "*batch F 3 C"]:
+    """Values at vertices, at the corners of each face.
+
+    Not ``values[..., faces, :]``: the gradient of that is added up by racing threads on a CPU, and a fit that descends
+    along it would give another head each time. Selecting rows has a gradient that is summed in order.
+    """
+    rows = values.flatten(0, -3) if values.dim() > 2 else values[None]
+    corners = [one.index_select(0, faces.flatten()) for one in rows]
+    return torch.stack(corners).reshape(*values.shape[:-2], *faces.shape, values.shape[-1])
+
+
 def face_normals(
     vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 3"], normalise: bool = True
 ) -> Float[Tensor, "*batch F 3"]:
     """Face normals ``[..., F, 3]``; without `normalise` as long as twice the area. A degenerate face gives zero."""
-    a, b, c = (vertices[..., faces[:, i], :] for i in range(3))
+    a, b, c = at_corners(vertices, faces).unbind(-2)
     cross = torch.linalg.cross(b - a, c - a)
     if not normalise:
         return cross

@@ -112,9 +112,10 @@ def reconstruct(
                 "landmarks_px": float(fit.residual_px),
                 "landmarks_of_face": float(residual),
                 "face_px": float(face.size_px),
-                "objective": float(fit.objective[-1]) if fit.objective else float("nan"),
                 "seen_of_face": float(texture.seen_fraction),
                 "covered_of_face": float(texture.covered_fraction),
+                # Too little skin to learn light from leaves no common objective, and no number to save.
+                **({"objective": float(fit.objective[-1])} if fit.objective else {}),
             },
         ),
     )

@@ -31,7 +31,7 @@ from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.materials import Materials
-from core.mesh import vertex_normals
+from core.mesh import at_corners, vertex_normals
 
 NEAR_M = 1e-3  # faces with a corner nearer than this are not drawn
 
@@ -239,7 +239,7 @@ def project(vertices: Float[Tensor, "#B V 3"], camera: Camera) -> Float[Tensor, 
 def _fragments(points_px: Tensor, faces: Tensor, face_index: Tensor) -> Fragments:
     batch, height, width = face_index.shape
     covered, rows = _covered(face_index, faces.shape[0], points_px.shape[0])
-    corners = points_px[:, faces].reshape(-1, 9).index_select(0, rows)
+    corners = at_corners(points_px, faces).reshape(-1, 9).index_select(0, rows)
     x0, y0, z0, x1, y1, z1, x2, y2, z2 = corners.T.contiguous().unbind(0)  # vectors over the covered pixels
     x = (covered % width).to(corners.dtype) + 0.5
     y = (torch.div(covered, width, rounding_mode="floor") % height).to(corners.dtype) + 0.5
@@ -610,7 +610,7 @@ def _surfaces(
     seen: Fragments, points_px: Tensor, vertices: Tensor, faces: Tensor, uv: Tensor, uv_faces: Tensor, centre: Tensor
 ) -> list[_Surface]:
     """One `_Surface` per image. Shading only covered pixels, not the whole picture, is most of the speed."""
-    attributes = torch.cat([vertex_normals(vertices, faces), vertices], dim=2)[:, faces]
+    attributes = at_corners(torch.cat([vertex_normals(vertices, faces), vertices], dim=2), faces)
     corner_uv = uv[uv_faces]
     inward = _signed_area(points_px[:, faces, :2].detach()) > 0
     surfaces = []

@@ -1,0 +1,314 @@
+"""The two ways to a head: from a photo, whatever the photo is, and from a seed."""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from core import pipeline
+from core.avatar import Avatar, load_avatar, save_avatar
+from core.camera import look_at_head
+from core.errors import LikenessError, PhotoError
+from core.fitting import PhotometricSettings, fit_photo, head_angles
+from core.head import load_head
+from core.pipeline import generate, reconstruct
+from core.render import render_head
+
+HEAD = load_head()
+ASTRONAUT = skimage.data.astronaut()
+FACE_BOX = (175, 60, 280, 180)  # left, top, right, bottom: where the astronaut's face is
+STAGES = ["read", "detect", "landmarks", "fit", "refine", "texture", "quality"]
+
+
+def encoded(pixels: np.ndarray, format: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format)
+    return file.getvalue()
+
+
+def saved(avatar: Avatar) -> bytes:
+    file = io.BytesIO()
+    save_avatar(avatar, file)
+    return file.getvalue()
+
+
+def nose_px(avatar: Avatar) -> Tensor:
+    """Where the photo shows the head's nose."""
+    assert avatar.camera is not None
+    vertices = HEAD.vertices(avatar.parameters())
+    return avatar.camera.project(HEAD.landmark_points("mediapipe", vertices))[0, 1, :2]
+
+
+@dataclass(frozen=True)
+class Made:
+    avatar: Avatar
+    calls: list[tuple[str, float, Avatar | None]]
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> Made:
+    calls: list[tuple[str, float, Avatar | None]] = []
+    return Made(reconstruct(ASTRONAUT, lambda *call: calls.append(call), name="astronaut"), calls)
+
+
+# ------------------------------------------------------------------------------------------- from a photo
+
+
+def test_stages_are_named_in_order_and_the_share_never_falls(astronaut):
+    assert [stage for stage, _, _ in astronaut.calls] == STAGES
+    shares = [share for _, share, _ in astronaut.calls]
+    assert shares[0] == 0 and shares[-1] < 1 and all(a < b for a, b in pairwise(shares))
+
+
+def test_an_early_head_is_shown_once_before_its_skin(astronaut):
+    ((stage, early),) = [(stage, head) for stage, _, head in astronaut.calls if head is not None]
+    assert stage == "refine" and early.name == "astronaut" and early.camera is not None
+    skin = early.materials.skin_albedo.flatten(1)
+    assert bool((skin == skin[:, :1]).all())  # one plain tone
+    assert float((nose_px(early) - nose_px(astronaut.avatar)).norm()) < 5
+    assert load_avatar(saved(early)).quality.summary == early.quality.summary
+    assert early.quality.confidence < astronaut.avatar.quality.confidence
+
+
+def test_the_head_lies_on_the_face_and_looks_where_she_looks(astronaut):
+    avatar = astronaut.avatar
+    left, top, right, bottom = FACE_BOX
+    x, y = nose_px(avatar).tolist()
+    assert left < x < right and top < y < bottom
+    assert (avatar.camera.width, avatar.camera.height) == (512, 512)
+    yaw, pitch, roll = (math.degrees(float(a)) for a in head_angles(avatar.camera.T_camera_head[0, :3, :3]))
+    assert abs(yaw) < 25 and abs(pitch) < 20 and abs(roll) < 10
+    low, high = HEAD.expression_range
+    assert low <= float(avatar.expression.min()) and float(avatar.expression.max()) <= high
+    smile = [HEAD.expression_names.index(f"mouthSmile{side}") for side in ("Left", "Right")]
+    assert float(avatar.expression[smile].mean()) > 0.1
+    assert float(avatar.shape.abs().max()) < 4
+    assert avatar.head_model == HEAD.name and avatar.provenance.source == "photo"
+
+
+def test_the_report_is_in_words_and_its_numbers_are_numbers(astronaut):
+    report = astronaut.avatar.quality
+    assert 0.5 < report.confidence <= 1
+    assert report.summary.endswith(".") and len(report.summary.split()) > 4
+    for finding in report.findings:
+        assert finding.severity in ("info", "warning")
+        assert finding.sentence[0].isupper() and finding.sentence.endswith(".") and finding.advice.endswith(".")
+    assert {"landmarks_px", "landmarks_of_face", "face_px", "objective"} <= set(report.residuals)
+    assert all(math.isfinite(value) for value in report.residuals.values())
+    assert 0 < report.residuals["landmarks_of_face"] < pipeline.LOOSE_FIT
+    assert report.residuals["landmarks_px"] == pytest.approx(
+        report.residuals["landmarks_of_face"] * report.residuals["face_px"], rel=1e-5
+    )
+
+
+def test_every_stage_has_its_seconds(astronaut):
+    seconds = astronaut.avatar.provenance.seconds
+    assert set(seconds) == {
+        "read", "detect", "landmarks", "fit", "texture", "fit.landmark_fit", "fit.photometric"
+    }  # fmt: skip
+    assert all(value >= 0 for value in seconds.values())
+    assert seconds["fit"] >= seconds["fit.landmark_fit"] + seconds["fit.photometric"]
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "pillow"])
+def test_the_same_photo_gives_the_same_bytes_whatever_it_comes_in(astronaut, kind: str, tmp_path: Path):
+    data = encoded(ASTRONAUT, "PNG")
+    (tmp_path / "astronaut.png").write_bytes(data)
+    source = {
+        "path": tmp_path / "astronaut.png",
+        "bytes": data,
+        "pillow": Image.fromarray(ASTRONAUT),
+    }[kind]
+    avatar = reconstruct(source, name=None if kind == "path" else "astronaut")
+    assert saved(avatar) == saved(astronaut.avatar)
+
+
+def test_the_face_that_was_pointed_at_is_reconstructed(astronaut):
+    """A smaller mirrored copy stands beside her."""
+    copy = Image.fromarray(ASTRONAUT).resize((360, 360)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    both = np.full((512, 872, 3), 128, np.uint8)
+    both[:, :512], both[76:436, 512:] = ASTRONAUT, np.asarray(copy)
+    largest = reconstruct(both)
+    assert float((nose_px(largest) - nose_px(astronaut.avatar)).norm()) < 5
+    expected = nose_px(astronaut.avatar) * (360 / 512)
+    expected = torch.tensor([512 + 360.0, 76.0]) + expected * torch.tensor([-1.0, 1.0])
+    pointed = reconstruct(both, face_point_px=(expected[0].item() + 20, expected[1].item() - 30))
+    assert float((nose_px(pointed) - expected).norm()) < 5
+    for avatar in (largest, pointed):
+        said = " ".join(f.sentence for f in avatar.quality.findings)
+        assert "faces" in said
+    angles = [head_angles(a.camera.T_camera_head[0, :3, :3])[0] for a in (largest, pointed)]
+    assert float(angles[0] + angles[1]) == pytest.approx(0, abs=math.radians(8))  # mirrored
+
+
+def test_a_head_without_photometric_fit_can_still_be_saved(monkeypatch):
+    """Burnt out or tiny: no skin to learn light from, so no objective; the report holds only numbers that are."""
+    blind = functools.partial(fit_photo, photometric=PhotometricSettings(face_px=10))
+    monkeypatch.setattr(pipeline, "fit_photo", blind)
+    avatar = reconstruct(ASTRONAUT)
+    assert "objective" not in avatar.quality.residuals
+    assert load_avatar(saved(avatar)).quality.residuals == pytest.approx(dict(avatar.quality.residuals))
+
+
+# ------------------------------------------------------------------------------------------- bad photos
+
+
+def no_face() -> np.ndarray:
+    """Fur: noise in the colours of a dog."""
+    rng = np.random.default_rng(3)
+    fine, coarse = rng.normal(0, 30, (256, 256, 1)), np.kron(rng.normal(0, 25, (16, 16, 1)), np.ones((16, 16, 1)))
+    return (np.array([150, 110, 70]) + fine + coarse).clip(0, 255).astype(np.uint8)
+
+
+def drawing() -> np.ndarray:
+    image = Image.new("RGB", (300, 300), "white")
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((50, 40, 250, 260), outline="black", width=4)
+    for x in (105, 180):
+        pen.ellipse((x, 110, x + 15, 125), fill="black")
+    pen.arc((100, 150, 200, 220), 20, 160, fill="black", width=4)
+    return np.asarray(image)
+
+
+BAD = {
+    "fur": (encoded(no_face(), "PNG"), "No face was found"),
+    "drawing": (encoded(drawing(), "PNG"), "No face was found"),
+    "empty": (b"", "0 bytes"),
+    "text": (b"Dear diary, this is no photo.\n" * 20, "not a photo"),
+    "truncated": (encoded(ASTRONAUT, "JPEG")[:9000], "cut short or damaged"),
+    "svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><circle r="5"/></svg>', "an SVG drawing"),
+    "one pixel": (encoded(np.zeros((1, 1, 3), np.uint8), "PNG"), "1 x 1 pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_photo_is_refused_in_sentences(kind: str):
+    data, said = BAD[kind]
+    calls: list[tuple] = []
+    with pytest.raises(PhotoError, match=said) as caught:
+        reconstruct(data, lambda *call: calls.append(call), name="diary.jpg")
+    sentences = str(caught.value)
+    assert sentences[0].isupper() or sentences.startswith("diary.jpg")
+    assert sentences.endswith(".") and len(sentences.split()) > 8  # what happened, and what to do
+    assert "Traceback" not in sentences and all(early is None for *_, early in calls)
+
+
+@pytest.mark.parametrize("source", [Path("nowhere/at all.jpg"), 3.5, np.zeros((4, 4, 7), np.uint8)])
+def test_what_is_no_photo_at_all_is_refused(source):
+    if isinstance(source, float):  # the annotation says so before the reader does
+        with pytest.raises(Exception, match=r"3\.5|float"):
+            reconstruct(source)  # type: ignore[arg-type]
+        return
+    with pytest.raises(PhotoError, match=r"There is no file|shape \(4, 4, 7\)"):
+        reconstruct(source)
+
+
+# ------------------------------------------------------------------------------------------- from a seed
+
+
+@functools.cache
+def made(seed: int) -> Avatar:
+    return generate(seed)
+
+
+def test_a_seed_is_a_head_byte_for_byte():
+    assert saved(generate(5)) == saved(made(5))
+    assert generate(5, {"age": 1.0}).provenance.attributes == {"age": 1.0}
+
+
+def test_different_seeds_are_different_people():
+    heads = [made(seed) for seed in range(5, 9)]
+    for i, one in enumerate(heads):
+        for other in heads[:i]:
+            assert float((one.shape - other.shape).norm()) > 3
+            assert not torch.equal(one.materials.skin_albedo, other.materials.skin_albedo)
+            apart = (HEAD.vertices(one.parameters()) - HEAD.vertices(other.parameters()))[0].norm(dim=1)
+            assert float(apart.mean()) > 1e-3
+
+
+def test_a_generated_head_is_relaxed_plausible_and_says_where_it_came_from():
+    for seed in range(5, 9):
+        avatar = made(seed)
+        assert bool((avatar.expression == 0).all() and (avatar.joint_rotations == 0).all())
+        assert float(avatar.shape.abs().max()) <= pipeline.SHAPE_LIMIT + 1e-6
+        assert (avatar.camera, avatar.light, avatar.name) == (None, None, f"random {seed}")
+        assert (avatar.provenance.source, avatar.provenance.seed) == ("generated", seed)
+        assert f"seed {seed}" in avatar.quality.summary and avatar.quality.findings == ()
+    assert generate(5, name="Ada").name == "Ada"
+
+
+def test_attributes_move_the_shape_along_their_directions():
+    start = made(5)
+    for wanted in [{name: 1.5} for name in HEAD.attribute_names[::5]] + [{"nose_width": -3.0, "age": 0.5}]:
+        avatar = generate(5, wanted)
+        move = sum(amount * HEAD.attribute_directions[HEAD.attribute_names.index(n)] for n, amount in wanted.items())
+        assert torch.allclose(avatar.shape - start.shape, move, atol=1e-5), wanted
+        assert float(torch.as_tensor(move).norm()) > 0.5
+        assert torch.equal(avatar.materials.skin_albedo, start.materials.skin_albedo)  # the same skin on another shape
+
+
+def test_a_wider_nose_is_wider():
+    nose = HEAD.region("nose") > 0.5
+
+    def width(amount: float) -> float:
+        x = HEAD.vertices(generate(5, {"nose_width": amount}).parameters())[0, nose, 0]
+        return float(x.max() - x.min())
+
+    assert width(-2.0) < width(0.0) - 1e-3 < width(2.0) - 2e-3
+
+
+@pytest.mark.parametrize("amount", [math.nan, math.inf, -math.inf, 3.01, -400.0])
+def test_an_amount_out_of_range_is_refused_with_the_range(amount: float):
+    with pytest.raises(LikenessError, match=r"attribute age is .* use a number from -3 to 3") as caught:
+        generate(1, {"age": amount})
+    assert str(amount) in str(caught.value)
+
+
+def test_an_unknown_attribute_is_refused_with_the_choices():
+    with pytest.raises(LikenessError, match="no attribute 'beard'") as caught:
+        generate(1, {"age": 1.0, "beard": 0.5})
+    assert all(name in str(caught.value) for name in HEAD.attribute_names)
+
+
+@pytest.mark.parametrize("seed", [-1, 1 << 63])
+def test_a_seed_out_of_range_is_refused(seed: int):
+    with pytest.raises(LikenessError, match=f"seed {seed} cannot be used"):
+        generate(seed)
+
+
+def test_the_largest_seed_works():
+    assert bool(torch.isfinite(generate((1 << 63) - 1).shape).all())
+
+
+@pytest.mark.parametrize("seed", range(5, 9))
+def test_a_generated_head_looks_like_skin(seed: int):
+    """Light or dark, from the front: redder than green, greener than blue, and not one flat colour."""
+    avatar = made(seed)
+    target = torch.tensor([0.0, -0.03, 0.06])
+    camera = look_at_head(torch.zeros(1), torch.zeros(1), 1.0, target, 128 / 0.3, 128, 128)
+    background = (0.0, 1.0, 0.0)
+    picture = render_head(HEAD, HEAD.vertices(avatar.parameters()), avatar.materials, camera, background=background)[0]
+    assert float(picture[1, 0, 0]) == pytest.approx(1.0, abs=1e-5)  # background where the head is not
+    face = picture[:, 40:96, 46:82].flatten(1)
+    red, green, blue = face.mean(1).tolist()
+    assert red > green + 0.02 > blue + 0.02
+    assert 0.1 < red < 0.98
+    assert float(face.std(1).mean()) > 0.02
+
+
+def test_saving_without_seconds_keeps_everything_else():
+    avatar = made(5)
+    again = load_avatar(saved(avatar))
+    assert torch.equal(again.shape, avatar.shape) and again.provenance == avatar.provenance
+    assert saved(replace(avatar, provenance=replace(avatar.provenance, seconds={}))) == saved(avatar)
