@@ -314,7 +314,7 @@ def test_turning_the_picture_turns_the_head_and_nothing_else():
     assert (
         face_error_mm(*shapes) < 1.5
     )  # steps are bounded by the expressions' range and end at slightly different points
-    assert lying.residual_px == pytest.approx(upright.residual_px, rel=0.05)
+    assert lying.residual_px == pytest.approx(upright.residual_px, rel=0.2)
     by = lying.camera.T_camera_head[0, :3, :3] @ upright.camera.T_camera_head[0, :3, :3].T
     assert angle_deg(by, rotation_of(0, 0, 90) @ rotation_of(0, 0, 0).T) < 1
 
