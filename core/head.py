@@ -17,7 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from core.camera import axis_angle_to_matrix
-from core.checkpoints import read_safetensors, weights_path
+from core.checkpoints import BUNDLED_CURE, read_safetensors, weights_path
+from core.errors import FileError
 from core.mesh import Mesh
 
 # The parts of a complete head, in the order of `HeadModel.face_part`. Each is a primitive with a
@@ -189,10 +190,26 @@ def load_head() -> HeadModel:
     return read_head(weights_path("head"))
 
 
+# What a head model file must hold besides its landmark embeddings.
+_TENSORS = (
+    *("template", "shape_basis", "shape_scale", "joint_template", "joint_shape_basis", "skin_joints", "skin_weights"),
+    *("expression_rows", "expression_vertices", "expression_offsets", "expression_scale"),
+    *("faces", "uv", "uv_faces", "face_part", "mirror", "regions", "attribute_directions"),
+)
+
+
 def read_head(path: Path) -> HeadModel:
-    """A head model file. Expressions are stored sparsely: only the vertices that an expression moves."""
-    tensors, metadata = read_safetensors(path, required=("template", "shape_basis", "expression_offsets"))
+    """A head model file. Expressions are stored sparsely: only the vertices that an expression moves.
+
+    Raises FileError for a file that cannot be read or lacks something.
+    """
+    tensors, metadata = read_safetensors(path, required=_TENSORS)
+    if "head" not in metadata:
+        raise FileError(f"{path} is not a head model: it lacks the metadata entry 'head'. {BUNDLED_CURE}")
     names = json.loads(metadata["head"])
+    embeddings = [f"landmarks.{name}.{part}" for name in names["landmarks"] for part in ("face_index", "barycentric")]
+    if missing := [key for key in embeddings if key not in tensors]:
+        raise FileError(f"{path} is not the file that was expected: it lacks {', '.join(missing)}. {BUNDLED_CURE}")
     template = tensors["template"].float()
     expression_basis = torch.zeros(len(names["expressions"]), *template.shape)
     rows, columns = tensors["expression_rows"].long(), tensors["expression_vertices"].long()
