@@ -303,21 +303,21 @@ def fit_landmarks(
             improved = False
             while damping < 1e8:
                 damped = hessian + damping * torch.diag(hessian.diagonal())
+                # Active set: an expression weight that the step would carry out of range stops at its bound, and the
+                # others are solved again knowing that.
                 free = torch.ones(size, dtype=torch.bool)
-                # Active set: expression weights at a bound stay there while the step would cross it.
-                for _ in range(6):
-                    step = torch.zeros(size, dtype=dtype)
-                    step[free] = -torch.linalg.solve(damped[free][:, free], gradient[free])
-                    moved = coefficients[count_shape:] + step[pose_count + count_shape :]
-                    outside = torch.zeros(size, dtype=torch.bool)
-                    outside[pose_count + count_shape :] = (moved < low - 1e-12) | (moved > high + 1e-12)
-                    clipped = moved.clamp(low, high) - coefficients[count_shape:]
-                    if not (outside & free).any():
+                step = torch.zeros(size, dtype=dtype)
+                weights_now, tail = coefficients[count_shape:], slice(pose_count + count_shape, size)
+                for _ in range(8):
+                    known = damped[free][:, ~free] @ step[~free]
+                    step[free] = -torch.linalg.solve(damped[free][:, free], gradient[free] + known)
+                    wanted = weights_now + step[tail]
+                    allowed = wanted.clamp(low, high)
+                    outside = free[tail] & (wanted != allowed)
+                    step[tail] = allowed - weights_now
+                    if not outside.any():
                         break
-                    gradient_at_bound = torch.zeros(size, dtype=dtype)
-                    gradient_at_bound[pose_count + count_shape :] = clipped
-                    free = free & ~outside
-                step[pose_count + count_shape :] = clipped
+                    free[tail] &= ~outside
                 new_rotation = axis_angle_to_matrix(step[:3]) @ rotation
                 new_translation = translation + step[3:6]
                 new_focal = log_focal + step[6]
