@@ -431,13 +431,13 @@ def build(samples_count: int, seed: int) -> tuple[dict[str, torch.Tensor], dict]
         radius = np.linalg.norm(ball - centre, axis=1).mean()
         maps.append(matrix)
         template.append(centre + direction * radius)
-        weights = np.zeros((matrix.shape[0], len(JOINTS)))
+        weights = np.zeros((len(direction), len(JOINTS)))
         weights[:, joint] = 1
         vertex_weights.append(weights)
         eye_quads.append(fine + offset)
         eye_directions.append(direction)
         eye_rows.append((offset, offset + len(direction)))
-        offset += matrix.shape[0]
+        offset += len(direction)
     for name, upper in (("helper-upper-teeth", True), ("helper-lower-teeth", False)):
         anchors = np.unique(position[base.groups[name]])
         strip = mean[anchors]
