@@ -23,9 +23,10 @@ from core.albedo.parametric import SkinLook, paint_roughness, paint_skin, skin_t
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
+from core.fitting import tone_palette
 from core.head import PARTS, HeadModel
 from core.landmarks import LEFT_IRIS, RIGHT_IRIS, Landmarks
-from core.lighting import Tone, TonePalette, constant_light, fit_light, fit_tone, shading
+from core.lighting import Tone, constant_light, fit_light, fit_tone, shading
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.mesh import vertex_normals
 from core.photo import Photo
@@ -743,14 +744,6 @@ class TextureResult:
 
 
 _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
-
-
-@functools.lru_cache(maxsize=1)
-def tone_palette() -> TonePalette:
-    """The parametric skin's tones over its range of melanin and haemoglobin."""
-    melanin, haemoglobin = torch.linspace(0, 1, 33), torch.linspace(0, 1, 17)
-    colors = torch.stack([torch.stack([skin_tone(m, h) for h in haemoglobin.tolist()]) for m in melanin.tolist()])
-    return TonePalette(melanin, haemoglobin, colors)
 
 
 @torch.no_grad()
