@@ -124,8 +124,12 @@ class Visit:
         return self.page.evaluate("heads")
 
     def wait_for_heads(self, final: int) -> None:
-        """Until that many final heads have been on show; a problem in the status ends the wait."""
+        """Until that many final heads have been on show; a problem in the status ends the wait.
+
+        A problem that stands there from before must first give way to what is going on now.
+        """
         enough = f"heads.filter((head) => head.final).length >= {final}"
+        self.page.wait_for_function(f"{enough} || !document.querySelector('#likeness-status .problem')")
         self.page.wait_for_function(f"{enough} || document.querySelector('#likeness-status .problem')")
         assert self.page.evaluate(enough), self.status
 
