@@ -34,7 +34,7 @@ RANK = 60  # of the covariance
 BAKED_SHARE = 0.5  # of the photos wear one of the CC0 skins where they are there
 # Standard deviation, in spans, added to each coordinate by itself: about 1.2 px on a face of 200 px. Some thousand
 # photos cannot tell which of 956 coordinates err together beyond the first `RANK` ways; without this the fit takes the
-# rest for independent measurements and believes them. Chosen on held-out photos (0.0025, 0.008, 0.015, 0.03 tried).
+# rest for independent measurements and believes them. Chosen on held-out photos (0.0025, 0.008 and 0.015 tried).
 FLOOR = 0.015
 
 
