@@ -1,6 +1,6 @@
-# A CPU image: docker build -t likeness . && docker run --rm -p 7860:7860 likeness
-# pip finds the CUDA build of torch unless it is told where the smaller CPU build is; PyTorch's "get started" page
-# names that index: docker build --build-arg PIP_EXTRA_INDEX_URL=... -t likeness .
+# docker build -t likeness . && docker run --rm -p 7860:7860 likeness
+# The index that PyTorch's "get started" page names for the CPU makes the image much smaller, the one for another CUDA
+# fits it to a GPU's driver: docker build --build-arg PIP_EXTRA_INDEX_URL=... (docs/hosting.md)
 
 FROM node:20-slim AS viewer
 WORKDIR /likeness
@@ -33,5 +33,5 @@ ENV PYTHONUNBUFFERED=1 \
 
 EXPOSE 7860
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/', timeout=4)"]
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:7860/likeness/alive', timeout=4)"]
 CMD ["python", "-m", "app", "serve", "--host", "0.0.0.0", "--port", "7860"]

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 HOST ?= 127.0.0.1
 PORT ?= 7860
+SPACE ?= out/space
 # The first of these that really is Python 3.11 (a pyenv shim exists for versions that are not active).
 PYTHON ?= $(shell for p in python3.11 python3 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -14,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format setup setup-dev clean
+.PHONY: help run test lint format space audit setup setup-dev clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -22,7 +23,8 @@ help:  ## this list
 run: setup  ## start the app on http://127.0.0.1:7860 (HOST=, PORT= to change)
 	@$(BIN)/python -m app serve --host $(HOST) --port $(PORT)
 
-test: lint  ## lint, types and the whole test suite
+test: lint  ## lint, types and the whole test suite, Python and JavaScript
+	npm test --silent
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: setup-dev  ## lint, formatting and types, without the tests
@@ -36,6 +38,20 @@ format: setup-dev  ## rewrite the sources in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	npm run --silent --if-present format
+
+space: setup  ## the folder that a Hugging Face Space is pushed from (SPACE= to change where)
+	@$(BIN)/python -m recipes.space --out $(SPACE)
+
+# Both look-ups run even where one fails. --strict: a package that nobody could tell about is a failure, not a pass.
+audit: setup-dev  ## known vulnerabilities of everything that is pinned (asks PyPI and npm)
+	$(BIN)/python -m pip check
+	npm ls --all >/dev/null
+	@status=0; \
+	$(BIN)/pip-audit --strict --progress-spinner off --no-deps --disable-pip \
+		--requirement requirements-dev.txt --requirement requirements-build.txt --requirement constraints.txt \
+		|| status=1; \
+	npm audit || status=1; \
+	exit $$status
 
 setup: $(VENV)/.runtime app/static/vendor/.stamp  ## only install what running needs
 

@@ -1,6 +1,7 @@
-"""What people touch: the page (`ui`, `handlers`, `sessions`, `protocol`, `static/`) and the command line (`cli`).
+"""What people touch: the page, the API (`api`) and the command line (`cli`).
 
-`ui` arranges, `handlers` act, `sessions` keep a visitor's files apart from everyone else's, and
+`ui` arranges, `handlers` act, `work` decides whose turn it is, `making` makes heads, `sessions` and `files` keep a
+visitor's things in memory and apart from everyone else's, `gate` stands between the network and Gradio, and
 `protocol` states the messages that the page and the three.js viewer exchange.
 """
 

@@ -150,19 +150,30 @@ def _progress(total: int) -> Iterator[Callable[[int, str, float], None]]:
 def reconstruct(
     photos: Annotated[list[str], typer.Argument(metavar="PHOTO...", help="Photo files, and folders of them.")],
     out: Out,
+    side: Annotated[
+        list[Path] | None,
+        typer.Option("--side", metavar="PHOTO", help="Another photo of the same person, turned. Repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a head from each photo: NAME.glb, NAME.likeness and NAME.json.
 
-    A photo that cannot be used is reported and the rest go on; the exit code is then 1.
+    A photo that cannot be used is reported and the rest go on; the exit code is then 1. With --side there is one
+    photo, from the front, and one head.
     """
     with sentences(as_json):
         paths = expand_photos(photos)
+        if side and len(paths) > 1:
+            raise PhotoError(
+                f"--side goes with one photo from the front, but {len(paths)} were named. Make one head at a time."
+            )
         _folder(out)
     from core import pipeline
 
     def one(path: Path, report: Callable[[str, float], None]) -> Avatar:
-        return pipeline.reconstruct(path, progress=lambda stage, fraction, *_early: report(stage, fraction))
+        return pipeline.reconstruct(
+            path, progress=lambda stage: report(stage.name, stage.fraction), sides=tuple(side or ())
+        )
 
     _make_heads([(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)], one, out, as_json)
 

@@ -1,25 +1,27 @@
-"""What happens when a person does something on the page. No Gradio here: tests call these directly.
+"""What happens when a person does something on the page or a program calls the API. No Gradio here.
 
-A handler is a generator of `PageUpdate`s, one per stage, so that a first head is on show before the
-final one is ready. What the core does comes in as a `HeadMaker`, so that tests need no photo and
-no model. A problem that the person can act on becomes a sentence in the status; the head on show
-stays, because no message to the viewer replaces it.
+A handler is a generator of `PageUpdate`s: a place in line, each stage, a first head, the final one. `Work` decides
+whose turn it is, `making` does the work, `Sessions` keeps what belongs to the visitor. A problem that the person can
+act on becomes a sentence; the head on show stays, and what had been shown of the new one goes.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import queue
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from app.protocol import DropFirst, LoadHead, Message, ShowProgress
-from app.sessions import Sessions
+from app import making
+from app.files import Upload
+from app.making import Made, Maker, Order, PointPx, Source, Step
+from app.protocol import DropFirst, LoadHead, Message, SetPhoto, ShowProgress
+from app.sessions import GONE, NO_PHOTO, Edit, Head, Photo, Sessions, Visitor
+from app.work import Cancelled, Finished, Replaced, Reported, Waiting, Work
 from core.errors import LikenessError
 
 if TYPE_CHECKING:
@@ -29,23 +31,20 @@ logger = logging.getLogger(__name__)
 
 # The head that greets a visitor.
 WELCOME_SEED = 7
+# The photos of one person. Left and right are the person's own: which side of the face the photo shows.
+SIDES = ("left", "right")
 
-Progress = Callable[[str, float, Any], None]
-PointPx = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class HeadMaker:
-    """The three things of the core that the page needs; `core_head_maker` gives the real ones.
-
-    reconstruct: photo file, a progress callback (stage, fraction 0..1, an early `Avatar` or None) and a
-    point on the face that is meant (pixels of the upright photo as stored; None: the largest face) ->
-    `Avatar`; raises LikenessError. generate: seed, attributes -> `Avatar`. glb: `Avatar` -> GLB bytes.
-    """
-
-    reconstruct: Callable[[Path, Progress, PointPx | None], Avatar]
-    generate: Callable[[int, Mapping[str, float]], Avatar]
-    glb: Callable[[Avatar], bytes]
+# What the stages are called for people, while they are at work and in the list. `refine` goes with `fit`.
+STAGES = {
+    "read": ("Reading the photo", "Photo read"),
+    "detect": ("Looking for a face", "Face found"),
+    "landmarks": ("Finding eyes, nose and mouth", "Landmarks"),
+    "fit": ("Finding the shape of the head", "Shape"),
+    "refine": ("Refining shape and pose", "Refined"),
+    "texture": ("Painting the skin", "Skin"),
+    "quality": ("Checking the result", "Checked"),
+    "export": ("Packing the file", "Packed"),
+}
 
 
 @dataclass(frozen=True)
@@ -57,100 +56,460 @@ class Line:
 
 
 @dataclass(frozen=True)
-class PageUpdate:
-    """What changes on the page. lines: the new status. messages: for the viewer, in order. can_save: whether a
-    final head is on show after this update; None: as before. alert: a sentence to raise above the page as well."""
+class StageRow:
+    """One row of the list of stages. seconds: None while it is at work."""
 
-    lines: tuple[Line, ...]
+    text: str
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The controls of a head's shape. amounts: by attribute, those left out are 0. undo, redo, restore: what is
+    possible now. photo: whether the head is one of a photo."""
+
+    amounts: Mapping[str, float]
+    undo: bool
+    redo: bool
+    restore: bool
+    photo: bool
+
+
+@dataclass(frozen=True)
+class PageUpdate:
+    """What changes on the page; None: as before.
+
+    lines: the status. stages, fraction: of the work going on; total_s: of the work just done, in seconds. busy:
+    whether there is any. messages: for the viewer, in order. can_save: whether a final head is on show after this.
+    shape: the controls after it. problem: why the wish was not fulfilled. For the API: place: in line; file, report:
+    of the head that was made.
+    """
+
+    lines: tuple[Line, ...] | None = None
+    stages: tuple[StageRow, ...] = ()
+    fraction: float | None = None
+    total_s: float | None = None
+    busy: bool | None = None
     messages: tuple[Message, ...] = ()
     can_save: bool | None = None
-    alert: str | None = None
+    shape: Shape | None = None
+    problem: str | None = None
+    place: Waiting | None = None
+    file: Path | None = None
+    report: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Early:
-    """A stage of a reconstruction: its name, how far it all is (0..1) and a first GLB if there is one."""
-
-    stage: str
-    fraction: float
-    glb: bytes | None
+# Nothing new; but whoever is told so is still there.
+QUIET = PageUpdate()
 
 
-@dataclass(frozen=True)
-class Finished:
-    """The end of a reconstruction. lines: the quality report in words. choice: whether the photo shows other faces."""
+class Handlers:
+    """The actions. One object serves all visitors.
 
-    glb: bytes
-    name: str
-    lines: tuple[Line, ...]
-    choice: bool
-
-
-# What the stages of core.pipeline.reconstruct are called for people, and the one that is added here.
-STAGE_TEXT = {
-    "read": "Reading the photo",
-    "detect": "Looking for a face",
-    "landmarks": "Finding eyes, nose and mouth",
-    "fit": "Finding the shape of the head",
-    "refine": "Refining shape and pose",
-    "texture": "Painting the skin",
-    "quality": "Checking the result",
-    "export": "Packing the file",
-}
-
-
-@functools.cache
-def core_head_maker() -> HeadMaker:
-    """The real core. Imports torch and MediaPipe, seconds on a cold machine: call it late or in the background."""
-    from PIL import Image
-
-    from core import gltf, pipeline
-    from core.head import load_head
-    from core.photo import MAX_SIDE_PX
-
-    head = load_head()
-
-    def reconstruct(photo: Path, progress: Progress, point_px: PointPx | None) -> Avatar:
-        if point_px is not None:
-            # The core reduces a larger photo before it looks for faces.
-            with Image.open(photo) as stored:
-                scale = min(1.0, MAX_SIDE_PX / max(stored.size))
-            point_px = (point_px[0] * scale, point_px[1] * scale)
-        return pipeline.reconstruct(photo, progress, face_point_px=point_px)
-
-    return HeadMaker(reconstruct, pipeline.generate, lambda avatar: gltf.glb_bytes(head, avatar))
-
-
-def reconstruct_stages(
-    maker: Callable[[], HeadMaker], photo: Path, point_px: PointPx | None
-) -> Iterator[Early | Finished]:
-    """Reconstruct a photo, yielding each stage as it is reached and then the result. Raises LikenessError.
-
-    The core reports by callback and the page wants a generator, so the work runs in a thread of its own.
+    maker is called at the first use, not here: the core is heavy. address turns a path in `Files` into the address
+    that a browser fetches it from.
     """
-    events: queue.SimpleQueue[Early | Finished | BaseException] = queue.SimpleQueue()
 
-    def report(stage: str, fraction: float, early: Any = None) -> None:
-        events.put(Early(stage, fraction, None if early is None else make.glb(early)))
+    def __init__(
+        self, maker: Callable[[], Maker], sessions: Sessions, address: Callable[[Path], str], work: Work | None = None
+    ) -> None:
+        self._maker = maker
+        self._sessions = sessions
+        self._files = sessions.files
+        self._address = address
+        self._work = work or Work()
+        self._welcome_lock = threading.Lock()
+        self._welcome: tuple[Head, bytes] | None = None
 
-    def work() -> None:
-        try:
-            avatar = make.reconstruct(photo, report, point_px)
-            report("export", 0.97)
-            choice = any(finding.code == "several-faces" for finding in avatar.quality.findings)
-            events.put(Finished(make.glb(avatar), avatar.name, quality_lines(avatar), choice))
-        except BaseException as error:  # handed to the reader below, which raises it
-            events.put(error)
+    # -- Photos -------------------------------------------------------------------------------------
 
-    make = maker()
-    threading.Thread(target=work, name="reconstruct", daemon=True).start()
-    while True:
-        event = events.get()
-        if isinstance(event, BaseException):
-            raise event
-        yield event
-        if isinstance(event, Finished):
+    def from_photo(self, path: Path | str | None, session: str) -> Iterator[PageUpdate]:
+        """A photo was chosen, or taken away (None)."""
+        if not path:
+            yield from self._forget_photo(session)
             return
+        # Side views belong to the photo from the front.
+        photos = self._sessions.visitor(session).photos
+        for side in SIDES:
+            if side in photos:
+                self._files.withdraw(photos.pop(side).path)
+        yield from self.from_photos({"front": path}, session)
+
+    def side_photo(self, side: str, path: Path | str | None, session: str) -> Iterator[PageUpdate]:
+        """A photo of a side was chosen, or taken away (None). It waits for `combine`."""
+        visitor = self._sessions.visitor(session)
+        old = visitor.photos.pop(side, None)
+        try:
+            if path:
+                upload = self._files.claim(path, session)
+                data, scale = making.kept(_source(upload))
+                self._files.shrink(upload.path, data)
+                visitor.photos[side] = Photo(upload.name, upload.path, scale)
+        except LikenessError as error:
+            yield _problem(str(error))
+        if old is not None and old != visitor.photos.get(side):
+            self._files.withdraw(old.path)
+
+    def combine(self, session: str) -> Iterator[PageUpdate]:
+        """The photo of the head on show with those of the sides."""
+        photos = self._sessions.visitor(session).photos
+        sides = {side: photos[side].path for side in SIDES if side in photos}
+        if "front" not in photos:
+            yield _problem("Side views go with a photo from the front, and there is none. Choose that photo first.")
+        elif not sides:
+            yield _problem("No side view was chosen. Add a photo from the left or from the right first.")
+        else:
+            yield from self.from_photos(sides, session, front=photos["front"])
+
+    def choose_face(self, point_px: PointPx, session: str) -> Iterator[PageUpdate]:
+        """A point of the photo was clicked (in pixels of the upright photo as it was uploaded): the face there
+        instead, if the photo shows several."""
+        visitor = self._sessions.visitor(session)
+        photo = visitor.photos.get("front")
+        head = visitor.photo_head
+        several = head is not None and any(f["code"] == "several-faces" for f in head.report.get("findings", ()))
+        if photo is not None and several:
+            point_px = (point_px[0] * photo.scale, point_px[1] * photo.scale)
+            yield from self.from_photos({}, session, front=photo, point_px=point_px)
+
+    def from_photos(
+        self,
+        paths: Mapping[str, Path | str | None],
+        session: str,
+        front: Photo | None = None,
+        point_px: PointPx | None = None,
+    ) -> Iterator[PageUpdate]:
+        """Reconstruct. paths: uploads by "front", "left", "right". front: the photo from the front where it is known
+        already. point_px: in the pixels of what is kept of it."""
+        visitor = self._sessions.visitor(session)
+        try:
+            # The one from the front first: claiming makes the newest, and of many the oldest goes.
+            wanted = {**({"front": front.path} if front else {}), **paths}
+            uploads = {slot: self._files.claim(path, session) for slot, path in wanted.items() if path}
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+            return
+        order = Order(
+            _source(uploads["front"]),
+            tuple(_source(uploads[side]) for side in SIDES if side in uploads),
+            point_px,
+        )
+        names = ["front", *(side for side in SIDES if side in uploads)]
+        pictures: dict[int, Path] = {}
+        rows: dict[str, float] = {}
+
+        def task(report: Callable[[Any], None]) -> Made:
+            with closing(self._maker().reconstruct(order)) as events:
+                for event in events:
+                    if isinstance(event, Made):
+                        return event
+                    report(event)
+            raise RuntimeError("The core ended without a head.")
+
+        def picture(index: int) -> Path:
+            if index not in pictures:
+                upload = uploads[names[index]]
+                data = making.picture(_source(upload))
+                pictures[index] = self._sessions.publish(visitor, data, f"{_file_stem(upload.name)}.jpg")
+            return pictures[index]
+
+        def step(event: Step) -> PageUpdate:
+            rows.update(event.seconds)
+            messages: list[Message] = []
+            if event.size_px is not None and event.points_px is not None:
+                url = self._address(picture(event.photo_index))
+                seen[event.photo_index] = _photo(url, event.size_px, event.points_px)
+                messages.append(seen[event.photo_index])
+                visitor.reading = True
+            if event.glb is not None:
+                path = self._publish_head(visitor, event.glb, "first.glb", original=False)
+                messages.append(LoadHead(self._address(path), "first.glb", final=False, original=True))
+                visitor.first = True
+                if event.camera is not None and 0 in seen:
+                    seen[0] = _with_camera(seen[0], event.camera)
+                    messages.append(seen[0])
+            text = STAGES[event.stage][0]
+            if len(names) > 1 and event.stage in ("read", "detect", "landmarks"):
+                text += f" ({names[event.photo_index]})"
+            update = _busy(text, event.fraction, (*messages,), _rows(rows, event.stage))
+            return replace(update, can_save=False) if event.glb is not None else update
+
+        def done(made: Made) -> PageUpdate:
+            lines = quality_lines(made.avatar)
+            message = seen.get(0, NO_PHOTO)
+            if made.camera is not None and message.url is not None:
+                message = _with_camera(message, made.camera)
+            head = Head(made.avatar, None, message, pictures.get(0), lines, _report(made.avatar, made.seconds))
+            self._keep_photos(visitor, uploads, front)
+            if visitor.photo_head is not None and visitor.photo_head.picture is not None:
+                self._files.withdraw(visitor.photo_head.picture)
+            visitor.photo_head = head
+            visitor.history, visitor.at = [Edit(None)], 0
+            update = self._show(visitor, head, made.glb, original=True, name=made.avatar.name)
+            return replace(update, stages=_rows(made.seconds, None), total_s=made.seconds.get("total"))
+
+        seen: dict[int, SetPhoto] = {}
+        try:
+            yield from self._do(visitor, task, "reconstructing the photo", done, step)
+        finally:
+            self._sessions.tidy()
+            # Of a photo that led to nothing the upload stays, for its preview, but a large one is not worth that.
+            needed = {photo.path for photo in visitor.photos.values()}
+            for upload in uploads.values():
+                if upload.path not in needed and len(upload.data) > making.KEPT_BYTES:
+                    self._files.withdraw(upload.path)
+            for path in pictures.values():
+                if visitor.photo_head is None or visitor.photo_head.picture != path:
+                    self._files.withdraw(path)
+
+    def _forget_photo(self, session: str) -> Iterator[PageUpdate]:
+        """The photo was taken away: what is held of it goes; its head stays."""
+        self._work.cancel(session)
+        visitor = self._sessions.visitor(session)
+        for photo in visitor.photos.values():
+            self._files.withdraw(photo.path)
+        visitor.photos = {}
+        if visitor.photo_head is None:
+            return
+        if visitor.photo_head.picture is not None:
+            self._files.withdraw(visitor.photo_head.picture)
+        bare = replace(visitor.photo_head, photo=NO_PHOTO, picture=None)
+        if visitor.head is visitor.photo_head:
+            visitor.head = bare
+        visitor.photo_head = bare
+        yield PageUpdate(messages=(NO_PHOTO,), shape=self._shape(visitor))
+
+    def _keep_photos(self, visitor: Visitor, uploads: Mapping[str, Upload], front: Photo | None) -> None:
+        """Hold what may be needed again of the photos of a new head; what was held before and is not goes."""
+        photos = dict(visitor.photos) if front is not None else {}
+        for slot, upload in uploads.items():
+            if slot == "front" and front is not None:
+                continue
+            data, scale = making.kept(_source(upload))
+            self._files.shrink(upload.path, data)
+            photos[slot] = Photo(upload.name, upload.path, scale)
+        for photo in visitor.photos.values():
+            if photo.path not in {new.path for new in photos.values()}:
+                self._files.withdraw(photo.path)
+        visitor.photos = photos
+
+    # -- Random heads and edits ---------------------------------------------------------------------
+
+    def random_head(self, session: str, seed: int, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
+        """Draw a head from the prior. amounts: by attribute, what to add to it; see `core.pipeline.generate`."""
+        visitor = self._sessions.visitor(session)
+        edit = Edit(seed, _nonzero(amounts))
+
+        def done(made: tuple[Head, bytes]) -> PageUpdate:
+            visitor.record(edit)
+            return self._show(visitor, made[0], made[1], original=True)
+
+        yield from self._do(visitor, lambda _: self._make(visitor, edit), "drawing a random head", done)
+
+    def reshape(self, session: str, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
+        """Change the shape of the visitor's head. amounts: by attribute, all of them: those left out are 0."""
+        yield from self._edit(session, lambda visitor: Edit(visitor.edit.seed, _nonzero(amounts)))
+
+    def restore(self, session: str) -> Iterator[PageUpdate]:
+        """The head as it was before its shape was changed. Can be undone."""
+        yield from self._edit(session, lambda visitor: Edit(visitor.edit.seed))
+
+    def undo(self, session: str) -> Iterator[PageUpdate]:
+        """One step back in the history."""
+        yield from self._step(session, -1)
+
+    def redo(self, session: str) -> Iterator[PageUpdate]:
+        """One step forward again."""
+        yield from self._step(session, 1)
+
+    def _edit(self, session: str, wanted: Callable[[Visitor], Edit]) -> Iterator[PageUpdate]:
+        visitor = self._sessions.visitor(session)
+        try:
+            edit = wanted(self._sessions.known(session))
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+            return
+
+        def done(made: tuple[Head, bytes]) -> PageUpdate:
+            visitor.record(edit)
+            return self._show(visitor, made[0], made[1], original=not edit.amounts)
+
+        yield from self._do(visitor, lambda _: self._make(visitor, edit), "changing the shape", done)
+
+    def _step(self, session: str, by: int) -> Iterator[PageUpdate]:
+        visitor = self._sessions.visitor(session)
+        try:
+            at = self._sessions.known(session).at + by
+            if not 0 <= at < len(visitor.history):
+                raise LikenessError(f"There is nothing to {'undo' if by < 0 else 'redo'}.")
+            edit = visitor.history[at]
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+            return
+
+        def done(made: tuple[Head, bytes]) -> PageUpdate:
+            other = visitor.head is not made[0]
+            visitor.at = at
+            return self._show(visitor, made[0], made[1], original=other or not edit.amounts)
+
+        yield from self._do(visitor, lambda _: self._make(visitor, edit), "changing the shape", done)
+
+    def _make(self, visitor: Visitor, edit: Edit) -> tuple[Head, bytes]:
+        """The head of a step of the history, and its GLB. Works with the head on show where that is the one."""
+        make = self._maker()
+        if edit.seed is None:
+            head = visitor.photo_head
+        elif visitor.head is not None and visitor.head.seed == edit.seed:
+            head = visitor.head
+        elif self._welcome is not None and edit.seed == WELCOME_SEED:
+            head = self._welcome[0]
+        else:
+            head = _random(make, edit.seed)
+        if head is None:
+            raise LikenessError(GONE)
+        avatar = make.reshape(head.avatar, edit.amounts) if edit.amounts else head.avatar
+        return head, make.glb(avatar)
+
+    # -- Coming and going ---------------------------------------------------------------------------
+
+    def welcome(self, session: str) -> Iterator[PageUpdate]:
+        """Somebody opened the page: show a head, made once for everybody."""
+        visitor = self._sessions.visitor(session)
+        try:
+            while self._welcome is None:
+                yield _busy("Starting", 0.1, (), ())
+                if self._welcome_lock.acquire(timeout=1):
+                    try:
+                        self._make_welcome()
+                    finally:
+                        self._welcome_lock.release()
+            head, glb = self._welcome
+            visitor.record(Edit(WELCOME_SEED))
+            yield self._show(visitor, head, glb, original=True)
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+        except Exception:
+            yield self._failed(visitor, _bug("starting"))
+
+    def cancel(self, session: str) -> bool:
+        """End what the visitor has going, in line or at work; whether there was anything. What was shown of it goes
+        by the updates of the handler that did it."""
+        return self._work.cancel(session)
+
+    def leave(self, session: str) -> None:
+        """The visitor closed the page."""
+        self._work.cancel(session)
+        self._sessions.close(session)
+
+    def warm(self) -> None:
+        """Load what the first visitor would otherwise wait for. Never raises: a visitor gets the sentence."""
+        try:
+            with self._welcome_lock:
+                self._make_welcome()
+        except Exception:
+            logger.exception("The core could not be warmed up.")
+
+    def _make_welcome(self) -> None:
+        if self._welcome is None:
+            make = self._maker()
+            head = _random(make, WELCOME_SEED)
+            line = Line(
+                "info",
+                "Welcome! This head is drawn at random. Add a photo of a face to make one of a person, "
+                "or try the panels: Expression, Pose and Light act at once.",
+            )
+            self._welcome = (replace(head, lines=(line,)), make.glb(head.avatar))
+
+    # -- What all have in common --------------------------------------------------------------------
+
+    def _do(
+        self,
+        visitor: Visitor,
+        task: Callable[[Callable[[Any], None]], Any],
+        doing: str,
+        done: Callable[[Any], PageUpdate],
+        step: Callable[[Step], PageUpdate] | None = None,
+    ) -> Iterator[PageUpdate]:
+        """Do the work when its turn comes. step, done: what the page is told of an event and of the result. Without
+        a step the work is quick."""
+        try:
+            with closing(self._work.run(visitor.session, task, quick=step is None)) as events:
+                for event in events:
+                    if isinstance(event, Waiting):
+                        update = _busy(event.sentence, 0.0, (), ())
+                        yield replace(update, place=event)
+                    elif isinstance(event, Reported) and step is not None and isinstance(event.event, Step):
+                        yield step(event.event)
+                    elif isinstance(event, Finished):
+                        yield done(event.result)
+                    else:
+                        yield QUIET
+        except Replaced as error:
+            # The newer wish tells the page what is going on.
+            yield PageUpdate(problem=str(error))
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+        except Exception:
+            yield self._failed(visitor, _bug(doing))
+
+    def _show(self, visitor: Visitor, head: Head, glb: bytes, original: bool, name: str | None = None) -> PageUpdate:
+        """The head of the step of the history on show."""
+        stem = _file_stem(name or (f"head-{head.seed}" if head.seed is not None else head.avatar.name))
+        path = self._publish_head(visitor, glb, f"{stem}.glb", original)
+        visitor.head, visitor.reading, visitor.first = head, False, False
+        return PageUpdate(
+            lines=head.lines,
+            busy=False,
+            messages=(
+                LoadHead(self._address(path), f"{stem}.glb", final=True, original=original),
+                head.photo,
+                ShowProgress(None, 1.0),
+            ),
+            can_save=True,
+            shape=self._shape(visitor),
+            file=path,
+            report={**head.report, "attributes": dict(visitor.edit.amounts)},
+        )
+
+    def _publish_head(self, visitor: Visitor, glb: bytes, name: str, original: bool) -> Path:
+        """Hold a head's file. Of the earlier ones stay the one before, which may still be on its way to a browser,
+        and the newest original, which the viewer compares with."""
+        path = self._sessions.publish(visitor, glb, name)
+        visitor.published.append((path, original))
+        newest = [old for old, is_original in visitor.published if is_original][-1:]
+        needed = {*newest, *(old for old, _ in visitor.published[-2:])}
+        for old, _ in visitor.published:
+            if old not in needed:
+                self._files.withdraw(old)
+        visitor.published = [(old, is_original) for old, is_original in visitor.published if old in needed]
+        return path
+
+    def _shape(self, visitor: Visitor) -> Shape:
+        edit = visitor.edit
+        return Shape(
+            edit.amounts,
+            undo=visitor.at > 0,
+            redo=visitor.at + 1 < len(visitor.history),
+            restore=bool(edit.amounts),
+            photo=visitor.head is not None and visitor.head.seed is None and "front" in visitor.photos,
+        )
+
+    def _failed(self, visitor: Visitor, error: LikenessError) -> PageUpdate:
+        """A sentence instead of a head, and everything as it was before."""
+        messages: list[Message] = [DropFirst()] if visitor.first else []
+        if visitor.reading or visitor.first:
+            messages.append(visitor.head.photo if visitor.head else NO_PHOTO)
+        visitor.first = visitor.reading = False
+        # The sliders too: they may stand where they would have led.
+        known = visitor.head is not None
+        return PageUpdate(
+            lines=(Line("info" if isinstance(error, Cancelled) else "problem", str(error)),),
+            busy=False,
+            messages=(*messages, ShowProgress(None, 0.0)),
+            can_save=True if known else None,
+            shape=self._shape(visitor) if known else None,
+            problem=str(error),
+        )
 
 
 def quality_lines(avatar: Avatar) -> tuple[Line, ...]:
@@ -165,144 +524,79 @@ def quality_lines(avatar: Avatar) -> tuple[Line, ...]:
     return (summary, *(Line(kinds[f.severity], f"{f.sentence} {f.advice}".strip()) for f in quality.findings))
 
 
-class Handlers:
-    """The page's actions. One object serves all visitors; what belongs to one of them is in `Sessions`.
-
-    maker is called at the first use, not here: the core is heavy. uploads is the folder that photos
-    arrive in. address turns a visitor's file into the address that the page fetches it from.
-    """
-
-    def __init__(
-        self, maker: Callable[[], HeadMaker], sessions: Sessions, uploads: Path, address: Callable[[Path], str]
-    ) -> None:
-        self._maker = maker
-        self._sessions = sessions
-        self._uploads = uploads.resolve()
-        self._address = address
-        self._welcome_lock = threading.Lock()
-        self._welcome: bytes | None = None
-
-    def from_photo(self, upload: Path | None, session: str) -> Iterator[PageUpdate]:
-        """A photo was chosen, or cleared (None).
-
-        The upload is gone when this ends: deleted, or, where it shows several faces, kept among the visitor's
-        files for `choose_face`, until the next photo comes or the visitor leaves.
-        """
-        self._sessions.forget_photo(session)
-        if upload is None:
-            return
-        # The path is the browser's claim, and it is about to be read and deleted. Gradio lets static files through.
-        upload = upload.resolve()
-        if not upload.is_relative_to(self._uploads) or upload.is_relative_to(self._sessions.root):
-            yield _problem("The photo did not come by upload. Choose a photo with the upload field.")
-            return
-        if not upload.is_file():
-            yield _problem("The photo did not arrive whole. Choose it again.")
-            return
-        try:
-            yield from self._reconstruct(upload, None, session)
-        finally:
-            upload.unlink(missing_ok=True)
-
-    def choose_face(self, point_px: PointPx, session: str) -> Iterator[PageUpdate]:
-        """A point of the photo was clicked: the face there instead, if the photo was kept because it shows several."""
-        photo = self._sessions.photo(session)
-        if photo is not None:
-            yield from self._reconstruct(photo, point_px, session)
-
-    def _reconstruct(self, photo: Path, point_px: PointPx | None, session: str) -> Iterator[PageUpdate]:
-        first: Path | None = None
-        try:
-            yield _busy("Reading the photo", 0.02)
-            for event in reconstruct_stages(self._maker, photo, point_px):
-                if isinstance(event, Finished):
-                    if event.choice and point_px is None:
-                        self._sessions.keep_photo(session, photo)
-                    yield self._show(event.glb, event.name, session, event.lines)
-                    return
-                if event.glb is not None:
-                    first = self._sessions.write(session, event.glb, ".glb")
-                yield self._stage(event, first)
-        except LikenessError as error:
-            yield _problem(str(error), first)
-        except Exception:
-            yield self._bug("reconstructing the photo", first)
-
-    def random_head(self, session: str, seed: int, attributes: Mapping[str, float]) -> Iterator[PageUpdate]:
-        """Draw a head from the prior. attributes: by name, what to add to it; see `core.pipeline.generate`."""
-        try:
-            yield _busy("Drawing a head", 0.2)
-            make = self._maker()
-            glb = make.glb(make.generate(seed, {name: amount for name, amount in attributes.items() if amount}))
-            line = Line("done", f"Random head number {seed}. This person does not exist.")
-            yield self._show(glb, f"head-{seed}", session, (line,))
-        except LikenessError as error:
-            yield _problem(str(error))
-        except Exception:
-            yield self._bug("drawing a random head")
-
-    def welcome(self, session: str) -> Iterator[PageUpdate]:
-        """Somebody opened the page: show a head, made once for everybody, and forget visitors long gone."""
-        self._sessions.sweep()
-        try:
-            if self._welcome is None:
-                yield _busy("Starting", 0.1)
-            with self._welcome_lock:
-                if self._welcome is None:
-                    make = self._maker()
-                    self._welcome = make.glb(make.generate(WELCOME_SEED, {}))
-            line = Line("info", "This head is drawn at random. Add a photo to make one of a person.")
-            yield self._show(self._welcome, f"head-{WELCOME_SEED}", session, (line,))
-        except LikenessError as error:
-            yield _problem(str(error))
-        except Exception:
-            yield self._bug("starting")
-
-    def leave(self, session: str) -> None:
-        """The visitor closed the page."""
-        self._sessions.close(session)
-
-    def warm(self) -> None:
-        """Load what the first visitor would otherwise wait for. Never raises: a visitor gets the sentence."""
-        try:
-            make = self._maker()
-            with self._welcome_lock:
-                self._welcome = self._welcome or make.glb(make.generate(WELCOME_SEED, {}))
-        except Exception:
-            logger.exception("The core could not be warmed up.")
-
-    def _stage(self, event: Early, first: Path | None) -> PageUpdate:
-        update = _busy(STAGE_TEXT[event.stage], event.fraction)
-        if event.glb is None or first is None:
-            return update
-        load = LoadHead(self._address(first), "first.glb", final=False)
-        return replace(update, messages=(load, *update.messages), can_save=False)
-
-    def _show(self, glb: bytes, name: str, session: str, lines: tuple[Line, ...]) -> PageUpdate:
-        url = self._address(self._sessions.write(session, glb, ".glb"))
-        return PageUpdate(lines, (LoadHead(url, f"{_file_stem(name)}.glb", final=True), ShowProgress(None, 1.0)), True)
-
-    def _bug(self, doing: str, first: Path | None = None) -> PageUpdate:
-        logger.exception("A bug while %s.", doing)
-        return _problem(
-            f"Something went wrong in the program while {doing}; the head on show has not changed. "
-            "Try again; if it happens again, please report it with the server's log.",
-            first,
-        )
+def _report(avatar: Avatar, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """What the API says of a head, as plain values."""
+    quality = avatar.quality
+    return {
+        "name": avatar.name,
+        "seed": avatar.provenance.seed,
+        "summary": quality.summary,
+        "confidence": round(float(quality.confidence), 3),
+        "findings": [
+            {"code": f.code, "severity": f.severity, "sentence": f.sentence, "advice": f.advice}
+            for f in quality.findings
+        ],
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+    }
 
 
-def _busy(text: str, fraction: float) -> PageUpdate:
-    return PageUpdate((Line("busy", f"{text} …"),), (ShowProgress(f"{text} …", fraction),))
+def _random(make: Maker, seed: int) -> Head:
+    avatar = make.generate(seed)
+    line = Line("done", f"Random head number {seed}. This person does not exist.")
+    return Head(avatar, seed, NO_PHOTO, None, (line,), _report(avatar, {}))
 
 
-def _problem(sentence: str, first: Path | None = None) -> PageUpdate:
-    """A sentence instead of a head. first: a first head that is on show and will not be finished; it goes."""
-    update = PageUpdate((Line("problem", sentence),), (ShowProgress(None, 0.0),), alert=sentence)
-    if first is None:
-        return update
-    first.unlink(missing_ok=True)
-    # There was a final head before it, the welcome one at least, and it can be saved again.
-    return replace(update, messages=(DropFirst(), *update.messages), can_save=True)
+def _busy(text: str, fraction: float, messages: tuple[Message, ...], stages: tuple[StageRow, ...]) -> PageUpdate:
+    text = text if text.endswith(".") else f"{text} …"
+    return PageUpdate(
+        lines=(Line("busy", text),),
+        stages=stages,
+        fraction=fraction,
+        busy=True,
+        messages=(*messages, ShowProgress(text, fraction)),
+    )
+
+
+def _rows(seconds: Mapping[str, float], at: str | None) -> tuple[StageRow, ...]:
+    """The stages that are finished, with their seconds, and the one at work."""
+    done = [StageRow(STAGES[name][1], seconds[name]) for name in STAGES if name in seconds and name != at]
+    return (*done, *([StageRow(STAGES[at][0], None)] if at else []))
+
+
+def _problem(sentence: str) -> PageUpdate:
+    return PageUpdate(lines=(Line("problem", sentence),), problem=sentence)
+
+
+def _bug(doing: str) -> LikenessError:
+    logger.exception("A bug while %s.", doing)
+    return LikenessError(
+        f"Something went wrong in the program while {doing}; the head on show has not changed. "
+        "Try again; if it happens again, please report it with the server's log."
+    )
+
+
+def _photo(url: str, size_px: tuple[int, int], points_px: Sequence[float]) -> SetPhoto:
+    return SetPhoto(url, size_px[0], size_px[1], list(points_px), 0, 0, 0, [], reading=True)
+
+
+def _with_camera(photo: SetPhoto, camera: making.CameraFound) -> SetPhoto:
+    """The photo put away, to be compared with its head."""
+    return replace(
+        photo,
+        focal_px=camera.focal_px,
+        principal_x_px=camera.principal_x_px,
+        principal_y_px=camera.principal_y_px,
+        transform=camera.transform,
+        reading=False,
+    )
+
+
+def _source(upload: Upload) -> Source:
+    return Source(upload.name, upload.data)
+
+
+def _nonzero(amounts: Mapping[str, float]) -> dict[str, float]:
+    return {name: amount for name, amount in amounts.items() if amount}
 
 
 def _file_stem(name: str) -> str:

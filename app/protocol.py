@@ -11,8 +11,8 @@ after the iframe reloads, changes nothing. Angles in a message are degrees, as i
 user-facing place; positive yaw turns towards the head's left (+X), positive pitch tips the head
 down and raises the camera or light, positive roll tips the head towards its right shoulder.
 
-Python starts only `LoadHead`, `DropFirst` and `ShowProgress`; the others start in the browser, because a slider
-must act within a frame.
+Python starts only `LoadHead`, `DropFirst`, `SetPhoto` and `ShowProgress`; the others start in the browser, because a
+slider must act within a frame.
 """
 
 from __future__ import annotations
@@ -23,9 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 # Sent with `Ready` and compared by the page: a browser holding an old cached viewer says so instead of misbehaving.
-PROTOCOL_VERSION = 1
-
-Value = str | float | bool | None | list[str] | dict[str, float]
+PROTOCOL_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -48,12 +46,14 @@ class Message:
 class LoadHead(Message):
     """Show a GLB. url: absolute or relative to the page. file_name: what a download of it is called.
     final: False for a first, untextured head that a better one will replace (it cannot be saved).
+    original: True for a new head, False for an edited one: "before" is the newest final original.
     The previous head stays until the new one is ready, and stays when loading fails."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     url: str
     file_name: str
     final: bool
+    original: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,28 @@ class DropFirst(Message):
     head on show, or without one before it, nothing happens."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+
+
+@dataclass(frozen=True)
+class SetPhoto(Message):
+    """The photo that belongs to the head on show, or to the one that is being made.
+
+    url: None: there is none (a random head). width_px, height_px: of the upright photo, in whose pixels everything
+    here is. points_px: the landmarks found, x and y in turn, or empty. focal_px, principal_x_px, principal_y_px,
+    transform: the fitted camera; transform is T_camera_head (OpenCV axes), 16 numbers row by row, empty until it is
+    known. reading: the photo is being read: show it, with its landmarks, over the head; False puts it away, to be
+    compared with the head."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    url: str | None
+    width_px: float
+    height_px: float
+    points_px: list[float]
+    focal_px: float
+    principal_x_px: float
+    principal_y_px: float
+    transform: list[float]
+    reading: bool
 
 
 @dataclass(frozen=True)
@@ -116,19 +138,44 @@ class SetView(Message):
 
 @dataclass(frozen=True)
 class SetLight(Message):
-    """The studio light. yaw_deg: turns the key light and the room around the head. exposure: 1 is neutral."""
+    """The light. preset: "studio", "daylight" or "dramatic". yaw_deg, pitch_deg: turn the key light from the preset's
+    place. key: its strength, 1 is the preset's. environment, environment_yaw_deg: strength and turn of the light from
+    all around. exposure: 1 is neutral. tone_mapping: "neutral", "filmic" or "none"."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    preset: str
     yaw_deg: float
+    pitch_deg: float
+    key: float
+    environment: float
+    environment_yaw_deg: float
     exposure: float
+    tone_mapping: str
 
 
 @dataclass(frozen=True)
 class SetStyle(Message):
-    """How the surface is drawn: "textured", "clay" (grey, to judge the shape) or "wireframe"."""
+    """How the surface is drawn: "textured", "clay" (grey, to judge the shape), "wireframe", "normals" or "uv" (a
+    checker in the atlas)."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     style: str
+
+
+@dataclass(frozen=True)
+class SetIdle(Message):
+    """Whether the head blinks and breathes by itself, on top of the sliders."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    on: bool
+
+
+@dataclass(frozen=True)
+class SetTheme(Message):
+    """Whether the page is dark; the viewer's backdrop and buttons follow."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    dark: bool
 
 
 @dataclass(frozen=True)
@@ -159,6 +206,14 @@ class HeadLoaded(Message):
 
 
 @dataclass(frozen=True)
+class FillWindow(Message):
+    """Let the viewer fill the whole window, or no longer: for browsers whose full screen is for videos only."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    on: bool
+
+
+@dataclass(frozen=True)
 class Failed(Message):
     """Something a person must be told, in full sentences; what was on show before stays."""
 
@@ -169,6 +224,7 @@ class Failed(Message):
 MESSAGES: tuple[type[Message], ...] = (
     LoadHead,
     DropFirst,
+    SetPhoto,
     ShowProgress,
     SetExpression,
     SetPose,
@@ -176,9 +232,12 @@ MESSAGES: tuple[type[Message], ...] = (
     SetView,
     SetLight,
     SetStyle,
+    SetIdle,
+    SetTheme,
     SaveHead,
     Ready,
     HeadLoaded,
+    FillWindow,
     Failed,
 )
 
@@ -186,7 +245,8 @@ MESSAGES: tuple[type[Message], ...] = (
 def schema() -> dict[str, dict[str, Any]]:
     """The table of `static/protocol.js`: type name -> {"to": receiver, "fields": {field: kind}}.
 
-    Kinds: "string", "string?", "number", "boolean", "strings", "numbers" (an object of numbers).
+    Kinds: "string", "string?", "number", "boolean", "strings", "values" (a list of numbers), "numbers" (an object
+    of numbers).
     """
     kinds = {
         "str": "string",
@@ -194,6 +254,7 @@ def schema() -> dict[str, dict[str, Any]]:
         "float": "number",
         "bool": "boolean",
         "list[str]": "strings",
+        "list[float]": "values",
         "dict[str, float]": "numbers",
     }
     return {

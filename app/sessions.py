@@ -1,82 +1,211 @@
-"""Where a visitor's files live: one folder each, with names nobody can guess, removed when the visitor leaves.
+"""What the server knows of a visitor, in memory and only while they are there.
 
-Gradio serves whatever lies in its upload folder to whoever has the address, so an address is the
-only key. A folder's name is a keyed hash of the visitor's session, known to this process alone; a
-file's name is random. These are people's faces: nothing outlives the visit.
+A visitor is known by the session that Gradio draws at random for each page or API client. Everything of theirs goes
+when they leave, and when they have given no sign for `IDLE_S`: these are people's faces. The bytes that their browser
+may fetch are in `Files`, whose paths nobody can guess.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
-import shutil
+import ctypes
+import gc
+import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.files import Files
+from app.protocol import SetPhoto
+from core.errors import LikenessError
+
+if TYPE_CHECKING:
+    from core.avatar import Avatar
 
 # A visitor whose connection broke without a goodbye is forgotten after this long.
-FORGET_AFTER_S = 2 * 3600
+IDLE_S = 2 * 3600
+# A head is about 10 MB here. Of more visitors than this, whoever has been idle longest is forgotten first.
+VISITORS = 64
+# Edits that can be undone.
+HISTORY = 100
+SWEEP_EVERY_S = 60.0
+# In glibc's malloc.h.
+M_ARENA_MAX = -8
+
+GONE = (
+    "The server no longer has this head, because it was restarted or you were away for long. "
+    "What you see can still be downloaded; to change it, make it again."
+)
+NO_PHOTO = SetPhoto(None, 0, 0, [], 0, 0, 0, [], reading=False)
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo that may still be needed (another face, side views). path: in `Files`. scale: pixels of what is kept
+    there for one pixel of what was uploaded; below 1 where it was reduced."""
+
+    name: str
+    path: Path
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """A head before any edit. seed: of a random head, None for one of a photo. photo: what the viewer shows of it.
+    picture: that photo's path in `Files`. lines, report: what was said of it, for the page and for the API."""
+
+    avatar: Avatar
+    seed: int | None
+    photo: SetPhoto
+    picture: Path | None
+    lines: tuple[Any, ...]
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A step of the history: which head (the seed of a random one, None: the photo's) with which attributes."""
+
+    seed: int | None
+    amounts: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class Visitor:
+    """One visitor. head: the one on show; photo_head: the one of the photo, while the history leads back to it.
+    photos: "front", "left", "right". published: GLBs in `Files`, and which of them are originals. reading: whether
+    their viewer shows a photo being read; first: an unfinished head."""
+
+    session: str
+    seen_s: float
+    head: Head | None = None
+    photo_head: Head | None = None
+    photos: dict[str, Photo] = field(default_factory=dict)
+    published: list[tuple[Path, bool]] = field(default_factory=list)
+    history: list[Edit] = field(default_factory=list)
+    at: int = -1
+    reading: bool = False
+    first: bool = False
+    closed: bool = False
+
+    @property
+    def edit(self) -> Edit:
+        """The step on show. Raises LikenessError where there is none."""
+        if not self.history:
+            raise LikenessError(GONE)
+        return self.history[self.at]
+
+    def record(self, edit: Edit) -> None:
+        """A new step after the one on show; what was undone is gone."""
+        if self.history and self.history[self.at] == edit:
+            return
+        self.history = [*self.history[: self.at + 1], edit][-HISTORY:]
+        self.at = len(self.history) - 1
+        if all(step.seed is not None for step in self.history):
+            self.photo_head = None
 
 
 class Sessions:
-    """The visitors' folders under one root, which belongs to this process alone.
+    """All visitors. Thread-safe; a visitor's own fields are changed by their one job at a time."""
 
-    Stateless but for a random key: a session's folder follows from its name, so any thread may ask.
-    """
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._lock = threading.Lock()
+        self._visitors: dict[str, Visitor] = {}
+        self._wake = threading.Event()
+        self._stopped = False
 
-    def __init__(self, root: Path) -> None:
-        """Make the root. Folders of earlier processes in it, which lost their key, are removed."""
-        self.root = root.resolve()
-        self._key = secrets.token_bytes(32)
-        shutil.rmtree(self.root, ignore_errors=True)
-        self.root.mkdir(parents=True, mode=0o700)
+    def visitor(self, session: str) -> Visitor:
+        """A visitor, new or known, who has just given a sign of life."""
+        with self._lock:
+            visitor = self._visitors.pop(session, None) or Visitor(session, 0)
+            visitor.seen_s = time.monotonic()
+            self._visitors[session] = visitor  # last: the longest idle stand first
+            surplus = list(self._visitors)[:-VISITORS]
+        for old in surplus:
+            self.close(old)
+        return visitor
 
-    def folder(self, session: str) -> Path:
-        """The folder of a session (not necessarily existing)."""
-        return self.root / hmac.new(self._key, session.encode(), hashlib.sha256).hexdigest()[:32]
+    def known(self, session: str) -> Visitor:
+        """A visitor with a head. Raises LikenessError for anybody else."""
+        visitor = self.visitor(session)
+        if visitor.head is None:
+            raise LikenessError(GONE)
+        return visitor
 
-    def write(self, session: str, data: bytes, suffix: str) -> Path:
-        """Keep `data` for a session and return where.
-
-        The session's older files of this kind are removed, except for the newest: a browser may still be
-        fetching that one. So a visit holds at most two.
-        """
-        folder = self.folder(session)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        older = sorted(folder.glob(f"*{suffix}"), key=lambda path: path.stat().st_mtime_ns)
-        for path in older[:-1]:
-            path.unlink(missing_ok=True)
-        path = folder / f"{secrets.token_urlsafe(18)}{suffix}"
-        path.write_bytes(data)
-        return path
-
-    def keep_photo(self, session: str, photo: Path) -> None:
-        """Move a visitor's photo here under its own name, in place of the one kept before."""
-        self.forget_photo(session)
-        folder = self.folder(session) / "photo"
-        folder.mkdir(mode=0o700, parents=True)
-        shutil.move(photo, folder / photo.name)
-
-    def photo(self, session: str) -> Path | None:
-        """The photo that was kept for a visitor."""
-        return next((self.folder(session) / "photo").glob("*"), None)
-
-    def forget_photo(self, session: str) -> None:
-        """Remove the photo that was kept, if there is one."""
-        shutil.rmtree(self.folder(session) / "photo", ignore_errors=True)
+    def publish(self, visitor: Visitor, data: bytes, name: str) -> Path:
+        """Hold something for a visitor to fetch; see `Files.publish`. Raises LikenessError for one who has left."""
+        with self._lock:
+            if visitor.closed:
+                raise LikenessError(GONE)
+            return self.files.publish(visitor.session, data, name)
 
     def close(self, session: str) -> None:
-        """Forget a session: remove its folder. Closing twice, or an unknown session, does nothing."""
-        shutil.rmtree(self.folder(session), ignore_errors=True)
+        """Forget a visitor. Closing twice, or an unknown session, does nothing."""
+        with self._lock:
+            visitor = self._visitors.pop(session, None)
+            if visitor is not None:
+                visitor.closed = True
+            self.files.forget(session)
+        self._wake.set()
 
     def sweep(self, now_s: float | None = None) -> int:
-        """Remove folders in which nothing was written for `FORGET_AFTER_S`; returns how many."""
-        now_s = time.time() if now_s is None else now_s
-        stale = [path for path in self.root.iterdir() if now_s - path.stat().st_mtime > FORGET_AFTER_S]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)
-        return len(stale)
+        """Forget whoever has been idle for `IDLE_S`, and uploads that nobody claimed; returns how many visitors went.
+
+        now_s: on the clock of time.monotonic; None for now.
+        """
+        now_s = time.monotonic() if now_s is None else now_s
+        self.files.sweep(now_s)
+        with self._lock:
+            idle = [visitor.session for visitor in self._visitors.values() if now_s - visitor.seen_s > IDLE_S]
+        for session in idle:
+            self.close(session)
+        return len(idle)
+
+    def start(self) -> None:
+        """Sweep from time to time, and give memory back to the system when somebody has left."""
+        threading.Thread(target=self._keep_house, name="sessions", daemon=True).start()
+
+    def tidy(self) -> None:
+        """Something large has just been done: give its memory back to the system, in the background."""
+        self._wake.set()
 
     def close_all(self) -> None:
         """Forget everybody: the process ends."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        self._stopped = True
+        with self._lock:
+            sessions = list(self._visitors)
+        for session in sessions:
+            self.close(session)
+
+    def _keep_house(self) -> None:
+        while not self._stopped:
+            woken = self._wake.wait(SWEEP_EVERY_S)
+            if woken:
+                time.sleep(1)  # several leave at once, and their work is just ending
+            self._wake.clear()
+            if self.sweep() or woken:
+                gc.collect()
+                _trim()
+
+
+def few_arenas() -> None:
+    """Let threads share their heaps, where the C library can be told to (glibc): call it before there are any.
+
+    Each thread that works would otherwise get one of its own and keep what it once needed: reconstructions in threads
+    of their own added up to 3.8 GB, which is 0.8 GB in shared heaps. Only one works at a time, so none waits for it.
+    """
+    _tell_malloc(lambda library: library.mallopt(M_ARENA_MAX, 2))
+
+
+def _trim() -> None:
+    """Give freed memory back to the system, where the C library can be told to (glibc)."""
+    _tell_malloc(lambda library: library.malloc_trim(0))
+
+
+def _tell_malloc(tell: Callable[[ctypes.CDLL], int]) -> None:
+    try:
+        tell(ctypes.CDLL(None))
+    except (AttributeError, OSError, TypeError):
+        return

@@ -1,8 +1,8 @@
 """The page: what is where. What things do is in `handlers`; what the viewer does is in `static/`.
 
 The three.js viewer runs in an iframe of its own on a static page with an import map, so there is no
-bundler and Gradio's styles and scripts do not reach it. Sliders call `static/page.js` in the
-browser and never the server.
+bundler and Gradio's styles and scripts do not reach it. The panels for expression, pose, light and view are
+mounted by `static/page.js` and act in the browser; only what makes or reshapes a head asks the server.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import os
 import secrets
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,22 +29,25 @@ import spaces
 from gradio import themes
 from gradio.utils import get_upload_folder
 
-from app import handlers
-from app.handlers import Handlers, PageUpdate
-from app.protocol import LoadHead
-from app.sessions import Sessions
+from app import api, gate, making
+from app.api import session_of
+from app.files import UPLOAD_BYTES, Files
+from app.handlers import Handlers, PageUpdate, StageRow
+from app.making import Maker
+from app.sessions import Sessions, few_arenas
 from core.errors import LikenessError
 
 STATIC = Path(__file__).resolve().parent / "static"
-# Photos of phones are at most about 25 MB.
-MAX_UPLOAD = "40mb"
-# More waiting visitors than this are asked to come back later.
-QUEUE_SIZE = 32
+EXAMPLES = STATIC / "examples"
+# Every visitor who waits holds a thread; `work.WAITING_LIMIT` of them may, and each may move a slider too.
+THREADS = 96
+# Requests that Gradio has taken and not begun.
+QUEUE_SIZE = 96
 # A reconstruction on a GPU, with room for a cold start.
 GPU_SECONDS = 30
 # Seeds that a person can read out and type again.
 SEED_LIMIT = 1_000_000
-# Controls of the random head: attributes of the head model, and what their two ends are called.
+# Controls of the shape: attributes of the head model, and what their two ends are called.
 ATTRIBUTES = {
     "age": "Younger / older",
     "gender": "Feminine / masculine",
@@ -60,178 +62,118 @@ ATTRIBUTES = {
 }
 # Of the clear change that 1 is. Beyond 2 faces stop being plausible.
 ATTRIBUTE_LIMIT = 2
-
-
-@dataclass(frozen=True)
-class SliderEffect:
-    """What a slider does in the browser. up, down: ARKit weights at +1 and at -1. angle: which angle of the
-    messages (pose_*, gaze_*, light_*: see `static/page.js`) the value in degrees is added to, or None."""
-
-    up: dict[str, float] = field(default_factory=dict)
-    down: dict[str, float] = field(default_factory=dict)
-    angle: str | None = None
-
-
-@dataclass(frozen=True)
-class SliderSpec:
-    """One slider. low, high, step: in weights, or in degrees where the effect is an angle."""
-
-    key: str
-    label: str
-    low: float
-    high: float
-    effect: SliderEffect
-    step: float = 0.01
-
-
-def _both(*names: str, weight: float = 1.0) -> dict[str, float]:
-    return {f"{name}{side}": weight for name in names for side in ("Left", "Right")}
-
-
-def _angle(key: str, label: str, limit_deg: float, angle: str) -> SliderSpec:
-    return SliderSpec(key, label, -limit_deg, limit_deg, SliderEffect(angle=angle), step=1)
-
-
-SLIDERS: dict[str, tuple[SliderSpec, ...]] = {
-    "Mouth": (
-        SliderSpec("jaw_open", "Open", 0, 1, SliderEffect({"jawOpen": 1})),
-        SliderSpec(
-            "smile",
-            "Frown / smile",
-            -1,
-            1,
-            # A smile that stays in the mouth looks false: the cheeks rise with it (Duchenne).
-            SliderEffect(_both("mouthSmile") | _both("cheekSquint", weight=0.5), _both("mouthFrown")),
-        ),
-        SliderSpec("pucker", "Pucker", 0, 1, SliderEffect({"mouthPucker": 1})),
-        SliderSpec("funnel", "Round", 0, 1, SliderEffect({"mouthFunnel": 1})),
-        SliderSpec("jaw_side", "Jaw right / left", -1, 1, SliderEffect({"jawLeft": 1}, {"jawRight": 1})),
-        SliderSpec("cheek_puff", "Puff cheeks", 0, 1, SliderEffect({"cheekPuff": 1})),
-    ),
-    "Eyes and brows": (
-        SliderSpec("blink", "Widen / blink", -1, 1, SliderEffect(_both("eyeBlink"), _both("eyeWide"))),
-        SliderSpec("squint", "Squint", 0, 1, SliderEffect(_both("eyeSquint"))),
-        SliderSpec(
-            "brows",
-            "Brows down / up",
-            -1,
-            1,
-            SliderEffect({"browInnerUp": 1} | _both("browOuterUp"), _both("browDown")),
-        ),
-        SliderSpec("sneer", "Wrinkle nose", 0, 1, SliderEffect(_both("noseSneer"))),
-        _angle("gaze_yaw", "Look sideways", 25, "gaze_yaw"),
-        _angle("gaze_pitch", "Look up / down", 25, "gaze_pitch"),
-    ),
-    "Head and light": (
-        _angle("turn", "Turn", 45, "pose_yaw"),
-        _angle("nod", "Nod", 25, "pose_pitch"),
-        _angle("tilt", "Tilt", 25, "pose_roll"),
-        _angle("light", "Move the light", 180, "light_yaw"),
-    ),
+# Photos to try, in the order shown: file name -> what it shows.
+EXAMPLE_PHOTOS = {
+    "astronaut.jpg": "Eileen Collins, astronaut (NASA, public domain)",
+    "synthetic-1.jpg": "A synthetic portrait: this person does not exist",
+    "synthetic-2.jpg": "Another synthetic portrait: this person does not exist",
 }
+# After the last movement of a Shape slider, so long until the head follows. A mouse, a finger and arrow keys all count,
+# which Gradio's `release` does not.
+SETTLE_MS = 180
+ONLY_HEARD = (
+    "position: absolute; width: 1px; height: 1px; padding: 0; border: 0; overflow: hidden; clip-path: inset(50%)"
+)
 
 
-def photo_input() -> gr.Image:
-    """An image input that hands over the path of the file as it was uploaded.
+def photo_input(label: str, elem_id: str, height: int, placeholder: str) -> gr.Image:
+    """An image input that hands over the path of the upload.
 
     Gradio's own would decode it first, answer a broken one with a traceback, and lose the camera's
     EXIF record (orientation, focal length) on the way. Replaced on the instance, because Gradio
     writes a stub file beside any module that subclasses a component.
     """
     photo = gr.Image(
-        label="Photo",
+        label=label,
         sources=["upload", "webcam", "clipboard"],
         type="filepath",
-        height=210,
+        height=height,
         buttons=[],
-        elem_id="likeness-photo",
-        placeholder="Drop a photo of one face here\n\nor click to choose one",
+        # Two side by side fit beside the viewer.
+        min_width=100,
+        elem_id=elem_id,
+        placeholder=placeholder,
     )
     photo.preprocess = lambda payload: None if payload is None else payload.path
     return photo
 
 
 def file_address(path: Path) -> str:
-    """The address, relative to the page, under which Gradio serves a file that it may serve."""
+    """The address, relative to the page, under which a file is served that may be."""
     return f"gradio_api/file={quote(str(path))}"
 
 
-def status_html(lines: tuple[handlers.Line, ...]) -> str:
-    """The status and quality report as HTML. Texts are escaped: a file's name may be in them."""
-    rows = "".join(f'<p class="{line.kind}">{html.escape(line.text)}</p>' for line in lines)
-    return f'<div id="likeness-status" role="status" aria-live="polite">{rows}</div>'
+def status_html(update: PageUpdate) -> str:
+    """The status: the stages of the work at hand or just done, then what is to be said. Texts are escaped: a file's
+    name may be in them."""
+    stages = _stages_html(update.stages)
+    # The list of stages shows what is going on; the sentence is then for those who listen.
+    only_heard = f' style="{ONLY_HEARD}"' if stages else ""
+    lines = "".join(
+        f'<p class="{line.kind}"{only_heard if line.kind == "busy" else ""}>{html.escape(line.text)}</p>'
+        for line in update.lines or ()
+    )
+    if stages and update.total_s is not None:
+        stages = f"<details><summary>Made in {update.total_s:.1f} s</summary>{stages}</details>"
+        return _status(f"{lines}{stages}")
+    progress = ""
+    if update.fraction is not None:
+        progress = f'<progress max="1" value="{update.fraction:.3f}" aria-label="Progress"></progress>'
+    return _status(f"{stages}{progress}{lines}")
 
 
-def _outputs(update: PageUpdate) -> tuple[Any, Any, Any]:
-    """A page update as values of (status, mailbox, download button)."""
-    if update.alert:
-        gr.Warning(update.alert, title="That did not work", duration=10)
-    # The time makes every letter new: the same message twice is still delivered twice.
-    letter = json.dumps({"sent": time.time_ns(), "messages": [message.wire() for message in update.messages]})
-    button = gr.skip() if update.can_save is None else gr.Button(interactive=update.can_save)
-    return status_html(update.lines), letter if update.messages else gr.skip(), button
+def _status(content: str) -> str:
+    return f'<div id="likeness-status" role="status" aria-live="polite">{content}</div>'
 
 
-def _seed_after(update: PageUpdate) -> Any:
-    """The seed of the head on show after an update about a photo: none once its own head is there."""
-    return None if any(isinstance(m, LoadHead) and m.final for m in update.messages) else gr.skip()
+def _stages_html(stages: tuple[StageRow, ...]) -> str:
+    rows = []
+    for stage in stages:
+        if stage.seconds is None:
+            rows.append(f'<li class="now"><span>{html.escape(stage.text)} …</span></li>')
+        else:
+            rows.append(
+                f'<li class="done"><span>✓ {html.escape(stage.text)}</span> <span>{stage.seconds:.2f} s</span></li>'
+            )
+    # Read out, it would drown the sentence that says what is going on.
+    return f'<ol class="stages" aria-live="off">{"".join(rows)}</ol>' if rows else ""
 
 
 def build(actions: Handlers) -> gr.Blocks:
     """Arrange the page and connect it to `actions`."""
     gr.set_static_paths([STATIC])
-
-    @spaces.GPU(duration=GPU_SECONDS)
-    def on_photo(upload: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        for update in actions.from_photo(Path(upload) if upload else None, request.session_hash or ""):
-            yield *_outputs(update), _seed_after(update)
-
-    @spaces.GPU(duration=GPU_SECONDS)
-    def on_face(event: gr.SelectData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        x, y = event.index
-        for update in actions.choose_face((x, y), request.session_hash or ""):
-            yield *_outputs(update), _seed_after(update)
-
-    def random_head(seed: int, amounts: tuple[float, ...], session: str | None) -> Iterator[tuple[Any, ...]]:
-        for update in actions.random_head(session or "", seed, dict(zip(ATTRIBUTES, amounts, strict=True))):
-            yield *_outputs(update), seed
-
-    @spaces.GPU(duration=GPU_SECONDS)
-    def on_random(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
-        yield from random_head(secrets.randbelow(SEED_LIMIT), amounts, request.session_hash)
-
-    @spaces.GPU(duration=GPU_SECONDS)
-    def on_attribute(seed: int | None, request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
-        if seed is not None:
-            yield from random_head(seed, amounts, request.session_hash)
-
-    def on_load(request: gr.Request) -> Iterator[tuple[Any, Any, Any]]:
-        for update in actions.welcome(request.session_hash or ""):
-            yield _outputs(update)
-
-    def on_unload(request: gr.Request) -> None:
-        actions.leave(request.session_hash or "")
-
     # Gradio's components import page.js themselves, so it is there before the viewer starts.
     page_module = f'import(new URL("{file_address(STATIC / "page.js")}", document.baseURI).href)'
+    mount = f'{page_module}.then(({{ mountPanel }}) => mountPanel("NAME", element));'
     viewer_address = json.dumps(file_address(STATIC / "index.html"))
 
-    with gr.Blocks(title="Likeness", analytics_enabled=False, delete_cache=(600, 3600), fill_width=True) as demo:
+    with gr.Blocks(title="Likeness", analytics_enabled=False, fill_width=True) as demo:
         gr.HTML(
-            "<header><h1>Likeness</h1><p>A photo in, a 3D head out: rigged, textured, yours to keep.</p></header>",
+            "<header><h1>Likeness</h1><p>A photo in, a 3D head out: rigged, textured, yours to keep.</p>"
+            '<button type="button" id="likeness-theme">Dark theme</button></header>',
             elem_id="likeness-title",
         )
         with gr.Row(elem_id="likeness-columns", equal_height=False):
             with gr.Column(scale=2, min_width=300, elem_id="likeness-controls"):
-                photo = photo_input()
+                photo = photo_input(
+                    "Photo", "likeness-photo", 210, "Drop a photo of one face here\n\nor click to choose one"
+                )
+                gr.HTML(_examples_html(), elem_id="likeness-examples")
                 with gr.Row(elem_classes="buttons"):
                     random_button = gr.Button("Random head", elem_id="likeness-random", min_width=120)
-                    save_button = gr.Button(
-                        "Download GLB", variant="primary", interactive=False, elem_id="likeness-save", min_width=120
-                    )
-                status = gr.HTML(status_html(()), elem_id="likeness-report")
-                with gr.Accordion("Shape of the random head", open=False, elem_id="likeness-attributes"):
-                    attributes = [_attribute(name, label) for name, label in ATTRIBUTES.items()]
+                    cancel = gr.Button("Cancel", visible=False, elem_id="likeness-cancel", min_width=120)
+                status = gr.HTML(_status(""), elem_id="likeness-report")
+                with gr.Accordion("Add a side view", open=False, visible=False, elem_id="likeness-side") as side:
+                    gr.HTML("<p>The same person, turned a little to each side, in the same light. One is enough.</p>")
+                    with gr.Row():
+                        side_left = photo_input("Left side", "likeness-side-left", 150, "Optional")
+                        side_right = photo_input("Right side", "likeness-side-right", 150, "Optional")
+                    combine = gr.Button("Use all photos", elem_id="likeness-combine")
+                with gr.Row(elem_classes="buttons", elem_id="likeness-history"):
+                    undo = gr.Button("Undo", interactive=False, elem_id="likeness-undo", min_width=80)
+                    redo = gr.Button("Redo", interactive=False, elem_id="likeness-redo", min_width=80)
+                    restore = gr.Button("Reset shape", interactive=False, elem_id="likeness-restore", min_width=100)
+                save = gr.Button("Download GLB", variant="primary", interactive=False, elem_id="likeness-save")
             with gr.Column(scale=5, min_width=320, elem_id="likeness-stage"):
                 gr.HTML(
                     '<iframe id="likeness-viewer" title="3D viewer" allow="fullscreen"></iframe>',
@@ -242,17 +184,23 @@ def build(actions: Handlers) -> gr.Blocks:
                     """,
                     elem_id="likeness-frame",
                 )
-            with gr.Column(scale=2, min_width=300, elem_id="likeness-sliders"):
-                sliders: list[gr.Slider] = []
-                for title, specs in SLIDERS.items():
-                    with gr.Accordion(title):
-                        sliders += [_slider(spec) for spec in specs]
-                own = gr.Checkbox(True, label="Start from the expression on the photo", elem_id="likeness-own")
-                own.change(None, own, None, js="(value) => { window.likeness?.keepOwn(value); }")
-                reset = gr.Button("Reset sliders", size="sm", elem_id="likeness-reset")
+            with gr.Column(scale=2, min_width=300, elem_id="likeness-side-column"):
+                with gr.Tabs(elem_id="likeness-panels"):
+                    for name in ("expression", "pose", "shape", "light", "view"):
+                        with gr.Tab(name.capitalize(), id=name):
+                            if name == "shape":
+                                with gr.Column(elem_id="likeness-panel-shape"):
+                                    sliders = [_slider(key, label) for key, label in ATTRIBUTES.items()]
+                            else:
+                                gr.HTML(
+                                    "",
+                                    html_template="<div></div>",
+                                    js_on_load=mount.replace("NAME", name),
+                                    elem_id=f"likeness-panel-{name}",
+                                )
         gr.HTML(
-            "<p>A photo is deleted once its head is made (one of several people, when you choose the next or leave), "
-            "a head when you leave. Nothing is sent anywhere else.</p>",
+            "<p>Photos and heads are held in the server's memory only while you are here, never on a disk: taking the "
+            "photo away deletes it, leaving the page deletes everything. Nothing is sent anywhere else.</p>",
             elem_id="likeness-foot",
         )
         # Messages from the server to the viewer pass through here; nobody sees it.
@@ -268,51 +216,116 @@ def build(actions: Handlers) -> gr.Blocks:
             visible="hidden",
             elem_id="likeness-mailbox",
         )
+        # Clicked by the sliders once they have settled, so that their values are read at that moment.
+        reshape = gr.Button("Apply the shape", visible="hidden", elem_id="likeness-reshape")
 
-        # Of the random head on show, None while that of a photo is: the attributes act on it as they are moved.
-        seed = gr.State(handlers.WELCOME_SEED)
-        outputs = [status, mailbox, save_button, seed]
-        # One head at a time for the whole server: the core uses every core of the machine by itself.
-        work: dict[str, Any] = {
-            "concurrency_id": "head",
-            "concurrency_limit": 1,
+        outputs = [status, mailbox, save, cancel, undo, redo, restore, side, *sliders]
+        # `Work` has the queue and is fair to visitors; Gradio only has to pass everything on at once.
+        listen: dict[str, Any] = {
+            "api_visibility": "private",
             "show_progress": "hidden",
+            "trigger_mode": "multiple",
+            "concurrency_limit": None,
         }
-        # A photo chosen while another is at work (or its removal) waits for its turn; by default it would be dropped.
-        photo.input(on_photo, photo, outputs, api_name="reconstruct", trigger_mode="always_last", **work)
-        photo.select(on_face, None, outputs, api_visibility="private", trigger_mode="always_last", **work)
-        random_button.click(on_random, attributes, outputs, api_name="random_head", trigger_mode="once", **work)
-        for slider in attributes:
-            slider.release(
-                on_attribute,
-                [seed, *attributes],
-                outputs,
-                api_visibility="private",
-                trigger_mode="always_last",
-                **work,
-            )
-        demo.load(on_load, None, outputs[:-1], api_visibility="private", **work)
+
+        def on_photo(path: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+            yield from map(_outputs, actions.from_photo(path, session_of(request)))
+
+        def on_side(side: str) -> Callable[..., Iterator[tuple[Any, ...]]]:
+            def chosen(path: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+                yield from map(_outputs, actions.side_photo(side, path, session_of(request)))
+
+            return chosen
+
+        def on_face(event: gr.SelectData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+            x, y = event.index
+            yield from map(_outputs, actions.choose_face((x, y), session_of(request)))
+
+        def on_random(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
+            seed = secrets.randbelow(SEED_LIMIT)
+            yield from map(_outputs, actions.random_head(session_of(request), seed, _amounts(amounts)))
+
+        def on_reshape(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
+            yield from map(_outputs, actions.reshape(session_of(request), _amounts(amounts)))
+
+        def on_step(action: Callable[[str], Iterator[PageUpdate]]) -> Callable[..., Iterator[tuple[Any, ...]]]:
+            def step(request: gr.Request) -> Iterator[tuple[Any, ...]]:
+                yield from map(_outputs, action(session_of(request)))
+
+            return step
+
+        def on_cancel(request: gr.Request) -> None:
+            actions.cancel(session_of(request))
+
+        def on_unload(request: gr.Request) -> None:
+            actions.leave(session_of(request))
+
+        photo.input(on_photo, photo, outputs, **listen)
+        # In the browser only: an output of a server's function is made anew, without the `preprocess` of ours.
+        photo.input(None, None, [side_left, side_right], js="() => [null, null]")
+        photo.select(on_face, None, outputs, **listen)
+        side_left.input(on_side("left"), side_left, outputs, **listen)
+        side_right.input(on_side("right"), side_right, outputs, **listen)
+        combine.click(on_step(actions.combine), None, outputs, **listen)
+        random_button.click(on_random, sliders, outputs, **listen)
+        cancel.click(on_cancel, None, None, **listen)
+        reshape.click(on_reshape, sliders, outputs, **listen)
+        for button, action in ((undo, actions.undo), (redo, actions.redo), (restore, actions.restore)):
+            button.click(on_step(action), None, outputs, **listen)
+        settle = f"""() => {{
+            clearTimeout(window.likenessShape);
+            window.likenessShape = setTimeout(() => document.getElementById("likeness-reshape").click(), {SETTLE_MS});
+        }}"""
+        for slider in sliders:
+            slider.input(None, None, None, js=settle)
+        demo.load(on_step(actions.welcome), None, outputs, **{**listen, "trigger_mode": "once"})
         demo.unload(on_unload)
-        save_button.click(None, None, None, js="() => { window.likeness?.save(); }")
-        zeros = json.dumps([0] * len(sliders))
-        reset.click(None, None, sliders, js=f"() => {{ window.likeness?.reset(); return {zeros}; }}")
+        api.publish(actions)
     return demo
 
 
-def _slider(spec: SliderSpec) -> gr.Slider:
-    slider = gr.Slider(
-        spec.low, spec.high, 0, step=spec.step, label=spec.label, elem_id=f"likeness-{spec.key}", buttons=[]
+def _amounts(values: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(ATTRIBUTES, values, strict=True))
+
+
+def _outputs(update: PageUpdate) -> tuple[Any, ...]:
+    """A page update as values of the components in `outputs`."""
+    problems = [line.text for line in update.lines or () if line.kind == "problem"]
+    if update.problem in problems:
+        gr.Warning(html.escape(update.problem), title="That did not work", duration=10)
+    # The time makes every letter new: the same message twice is still delivered twice.
+    letter = json.dumps({"sent": time.time_ns(), "messages": [message.wire() for message in update.messages]})
+    shape = update.shape
+    # Undo, redo, restore, the side views, the sliders.
+    controls: tuple[Any, ...] = (gr.skip(),) * (4 + len(ATTRIBUTES))
+    if shape is not None:
+        buttons = (gr.Button(interactive=possible) for possible in (shape.undo, shape.redo, shape.restore))
+        controls = (*buttons, gr.Accordion(visible=shape.photo), *(shape.amounts.get(name, 0) for name in ATTRIBUTES))
+    return (
+        gr.skip() if update.lines is None else status_html(update),
+        letter if update.messages else gr.skip(),
+        gr.skip() if update.can_save is None else gr.Button(interactive=update.can_save),
+        gr.skip() if update.busy is None else gr.Button(visible=update.busy),
+        *controls,
     )
-    effect = json.dumps(asdict(spec.effect))
-    act = f"(value) => {{ window.likeness?.slide({json.dumps(spec.key)}, value, {effect}); }}"
-    slider.change(None, slider, None, js=act)
-    return slider
 
 
-def _attribute(name: str, label: str) -> gr.Slider:
+def _slider(name: str, label: str) -> gr.Slider:
     return gr.Slider(
         -ATTRIBUTE_LIMIT, ATTRIBUTE_LIMIT, 0, step=0.1, label=label, elem_id=f"likeness-{name}", buttons=[]
     )
+
+
+def _examples_html() -> str:
+    buttons = []
+    for name, text in EXAMPLE_PHOTOS.items():
+        address = html.escape(file_address(EXAMPLES / name))
+        buttons.append(
+            f'<button type="button" data-src="{address}" data-name="{name}" title="{html.escape(text)}" '
+            f'aria-label="Try this photo: {html.escape(text)}">'
+            f'<img src="{address}" alt="" width="56" height="56"></button>'
+        )
+    return f'<div role="group" aria-label="Photos to try"><span>Or try one of these:</span>{"".join(buttons)}</div>'
 
 
 def theme() -> themes.Base:
@@ -327,6 +340,14 @@ def theme() -> themes.Base:
     )
 
 
+# On a ZeroGPU Space in another process; elsewhere this does nothing. A Space looks for such functions when it starts.
+on_gpu = spaces.GPU(duration=GPU_SECONDS)(making.reconstruct)
+
+
+def _maker() -> Maker:
+    return replace(making.core_maker(), reconstruct=on_gpu)
+
+
 def serve(host: str | None = None, port: int | None = None) -> None:
     """Run the page until it is interrupted.
 
@@ -339,12 +360,15 @@ def serve(host: str | None = None, port: int | None = None) -> None:
             "The 3D viewer's three.js modules are missing from app/static/vendor. "
             "Run `npm ci` and then `npm run vendor` in the project's folder, or start with `make run`."
         )
-    # Inside Gradio's upload folder, which is what it may serve from.
-    uploads = Path(get_upload_folder())
-    uploads.mkdir(parents=True, exist_ok=True)
-    sessions = Sessions(Path(tempfile.mkdtemp(prefix="likeness-", dir=uploads)))
-    actions = Handlers(handlers.core_head_maker, sessions, uploads, file_address)
+    few_arenas()
+    # Inside Gradio's upload folder, which is where Gradio takes files from; but nothing ever exists there.
+    files = Files(Path(get_upload_folder()) / f"likeness-{secrets.token_urlsafe(12)}")
+    sessions = Sessions(files)
+    actions = Handlers(_maker, sessions, file_address)
     demo = build(actions).queue(max_size=QUEUE_SIZE)
+    # On a Space, Gradio's page would fetch fonts and the Space's likes from other hosts, for a header of its own.
+    demo.space_id = None
+    sessions.start()
     if threading.current_thread() is threading.main_thread():
         # A container is stopped by SIGTERM, which would otherwise end the process with the visitors' files in place.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -356,10 +380,14 @@ def serve(host: str | None = None, port: int | None = None) -> None:
             # Not as `css`: Gradio would rewrite every rule to apply below its own containers only.
             head=f'<link rel="stylesheet" href="{file_address(STATIC / "page.css")}">',
             run_history=False,
-            footer_links=[],
-            max_file_size=MAX_UPLOAD,
+            footer_links=["api"],
+            favicon_path=STATIC / "favicon.svg",
+            max_file_size=UPLOAD_BYTES,
+            max_threads=THREADS,
+            app_kwargs={"middleware": gate.middleware(files, STATIC, host)},
             # Node.js renders nothing here that the browser cannot, and would be a second server to keep alive.
             ssr_mode=False,
+            pwa=False,
             prevent_thread_lock=True,
             quiet=True,
         )

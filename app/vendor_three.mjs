@@ -12,7 +12,6 @@ const target = join(here, "static", "vendor", "three");
 const ENTRIES = [
   "build/three.module.js",
   "examples/jsm/controls/OrbitControls.js",
-  "examples/jsm/environments/RoomEnvironment.js",
   "examples/jsm/loaders/GLTFLoader.js",
 ];
 

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rasteriser, reconstruction
+from benchmarks import rasteriser, reconstruction, viewer
 from core.errors import LikenessError
 from core.evaluation import (
     Estimator,
@@ -31,6 +31,7 @@ from core.evaluation import (
     evaluate_photos,
     landmark_estimator,
     photo_estimator,
+    several_photos_estimator,
 )
 from core.fitting import LandmarkFitSettings
 from core.head import load_head
@@ -94,7 +95,6 @@ def speed(quick: bool) -> dict[str, Any]:
     for stage in dict.fromkeys([*result.cold_s, *result.warm_s]):
         table.add_row(stage, _number(result.cold_s.get(stage)), _number(result.warm_s.get(stage)))
     table.add_row("all", _number(result.cold_total_s), _number(result.warm_total_s), style="bold")
-    table.caption = "stages with a dot are parts of the stage before it"
     console.print(table)
     console.print(f"Starting Python modules: {result.import_s:.1f} s. GLB export: {result.glb_s:.2f} s.")
     console.print(f"Memory: {result.rest_mb:.0f} MB before the first photo, {result.peak_mb:.0f} MB at its peak.")
@@ -134,6 +134,19 @@ def fidelity(quick: bool) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
+def sides(quick: bool) -> list[dict[str, Any]]:
+    """What photos from the side add to the shape."""
+    head = load_head()
+    estimators: dict[str, Estimator] = {
+        "front photo alone": photo_estimator(head),
+        "front and one side": several_photos_estimator(head, (40,)),
+        "front and both sides": several_photos_estimator(head, (40, -40)),
+    }
+    rows = _geometry(estimators, 4 if quick else 20, by_yaw=False, yaw_range_deg=(-5.0, 5.0))
+    console.print("The first photo within 5 degrees of straight, the others turned by 40.")
+    return [asdict(row) for row in rows]
+
+
 def focal(quick: bool) -> list[dict[str, Any]]:
     """How much the focal length that is assumed for photos without one matters."""
     head = load_head()
@@ -163,10 +176,28 @@ def photos(quick: bool) -> dict[str, Any] | None:
     return asdict(report)
 
 
+def frames(quick: bool) -> list[dict[str, Any]]:
+    """From a slider's message to the drawn frame, in a browser."""
+    with console.status("moving sliders in headless Chromium"):
+        rows = viewer.measure(runs=1 if quick else 3, changes=60)
+    table = Table("window", "CSS px", "pixel ratio", "median, ms", "95th percentile, ms", "changes x runs")
+    for row in rows:
+        size = f"{row.width} x {row.height}"
+        times = [_number(row.median_ms, 1), _number(row.p95_ms, 1)]
+        table.add_row(row.window, size, f"{row.pixel_ratio:g}", *times, f"{row.changes} x {row.runs}")
+    console.print(table)
+    console.print(f"Drawn by: {rows[0].renderer}.", markup=False)
+    if "SwiftShader" in rows[0].renderer or "llvmpipe" in rows[0].renderer:
+        console.print("That is the processor: with any graphics card, a phone's included, frames take far less.")
+    return [asdict(row) for row in rows]
+
+
 SECTIONS: dict[str, Callable[[bool], Any]] = {
     "speed": speed,
     "rasterisers": rasterisers,
+    "frames": frames,
     "fidelity": fidelity,
+    "sides": sides,
     "focal": focal,
     "photos": photos,
 }
@@ -175,10 +206,19 @@ SECTIONS: dict[str, Callable[[bool], Any]] = {
 # ------------------------------------------------------------------------------------------------- printing
 
 
-def _geometry(estimators: dict[str, Estimator], count: int, by_yaw: bool = True) -> tuple[GeometryRow, ...]:
+def _geometry(
+    estimators: dict[str, Estimator],
+    count: int,
+    by_yaw: bool = True,
+    yaw_range_deg: tuple[float, float] = (-45.0, 45.0),
+) -> tuple[GeometryRow, ...]:
     with console.status("rendering and fitting heads") as status:
         rows = evaluate_geometry(
-            load_head(), estimators, count, progress=lambda i, n: status.update(f"synthetic head {i} of {n}")
+            load_head(),
+            estimators,
+            count,
+            progress=lambda i, n: status.update(f"synthetic head {i} of {n}"),
+            yaw_range_deg=yaw_range_deg,
         )
     table = Table(
         "estimator", "yaw, deg", "heads", "failed", "median, mm", "mean", "std", "ratio of medians", "of means",

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from core.avatar import Avatar
 from core.errors import LikenessError, PhotoError
-from core.fitting import LandmarkFitSettings, PhotometricSettings, fit_landmarks, fit_photo
+from core.fitting import LandmarkFitSettings, PhotometricSettings, fit_landmarks, fit_photo, fit_photos
 from core.head import HeadModel, HeadParameters
 from core.landmarks import detect_faces, landmarks, pick_face
 from core.mesh import rigid_align
@@ -302,6 +302,7 @@ def evaluate_geometry(
     seed: int = EVALUATION_SEED,
     size: int = 512,
     progress: Callable[[int, int], None] | None = None,
+    yaw_range_deg: tuple[float, float] = (-45.0, 45.0),
 ) -> tuple[GeometryRow, ...]:
     """Errors of estimators on synthetic heads ``seed .. seed + count - 1``, the mean head first.
 
@@ -322,7 +323,7 @@ def evaluate_geometry(
         return vertices, head.landmark_points("mediapipe", vertices)[list(NOW_LANDMARKS)]
 
     for i in range(count):
-        sample = sample_photo(head, seed + i, size=size)
+        sample = sample_photo(head, seed + i, yaw_range_deg=yaw_range_deg, size=size)
         yaws_deg.append(abs(float(np.degrees(sample.yaw))))
         true_vertices, true_landmarks = neutral(sample.parameters.shape)
         scan = face_scan(true_vertices, skin, true_landmarks)
@@ -395,6 +396,20 @@ def photo_estimator(
         photo = _as_file(sample, know_focal)
         seen = landmarks(photo, pick_face(detect_faces(photo)))
         return fit_photo(photo, head, seen, settings=settings, photometric=photometric).parameters
+
+    return estimate
+
+
+def several_photos_estimator(head: HeadModel, yaws_deg: Sequence[float]) -> Estimator:
+    """`fit_photos` on the sample and more photos of the same person, turned by these angles: another camera and light,
+    the same expression."""
+
+    def estimate(sample: SyntheticPhoto) -> HeadParameters:
+        size = sample.pixels.shape[0]
+        more = [sample_photo(head, sample.seed, yaw_range_deg=(yaw, yaw), size=size) for yaw in yaws_deg]
+        photos = [_as_file(one, False) for one in (sample, *more)]
+        seen = [landmarks(photo, pick_face(detect_faces(photo))) for photo in photos]
+        return fit_photos(photos, head, seen).fits[0].parameters
 
     return estimate
 

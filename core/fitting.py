@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -19,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core.albedo.parametric import SkinLook, paint_skin, skin_tone
-from core.camera import Camera, axis_angle_to_matrix
+from core.camera import Camera, axis_angle_to_matrix, matrix_to_axis_angle
 from core.checkpoints import read_safetensors, weights_path
 from core.color import srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
@@ -30,6 +29,7 @@ from core.mesh import rigid_align
 from core.photo import Photo
 from core.render import Light, Rendering, render
 
+LANDMARK_SHARE = 0.3  # of the time of `fit_photo`
 IRIS_EYE_OPENING = 0.15  # lid distance over eye width, below which an iris cannot be measured
 
 
@@ -42,8 +42,11 @@ class LandmarkFitSettings:
     phone's main camera, 1.5 a portrait lens). focal_log_sigma: how far, in log units, the focal
     length may leave the default; with EXIF it is kept. iris_sigma: relative error of the iris
     diameter in pixels (detector and anatomy together). noise_inflation: how much larger the
-    detector's errors are on photographs than on the renders they were measured on. iterations: at
-    most. tolerance: stop when the objective falls by less than this share.
+    detector's errors are on photographs than on the renders they were measured on.
+    side_inflation: how much larger again on photos beside the first: of a turned face it guesses the
+    half that it does not see (`python -m benchmarks --only sides` measures what it is worth).
+    iterations: at most. tolerance: stop when the objective falls
+    by less than this share.
     """
 
     shape_prior: float = 1.0
@@ -52,6 +55,7 @@ class LandmarkFitSettings:
     focal_log_sigma: float = 0.35
     iris_sigma: float = 0.06
     noise_inflation: float = 1.3
+    side_inflation: float = 4.0
     iterations: int = 20
     tolerance: float = 1e-4
 
@@ -127,11 +131,21 @@ def head_angles(rotation: Float[Tensor, "3 3"]) -> tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
+class ShapeBelief:
+    """What is known of a shape: a Gaussian. mean: ``[K]``; precision: ``[K, K]``; both float64."""
+
+    mean: Float[Tensor, "K"]
+    precision: Float[Tensor, "K K"]
+
+
+@dataclass(frozen=True)
 class LandmarkFit:
     """Result of `fit_landmarks`: parameters, camera in photo pixels, and how well they agree.
 
     objective: value after each accepted iteration, never rising. residual_px: root mean square
-    distance of the 468 points; outliers: share of points given less than half weight.
+    distance of the 468 points; outliers: share of points given less than half weight. precision: the
+    curvature (half the second derivative) of the objective over rotation (3), translation (3), log
+    focal length, shape and expression, priors included.
     """
 
     parameters: HeadParameters
@@ -176,6 +190,9 @@ def fit_landmarks(
     focal_px: float | None = None,
     noise: LandmarkNoise | None = None,
     settings: LandmarkFitSettings | None = None,
+    report: Callable[[float], None] | None = None,
+    belief: ShapeBelief | None = None,
+    start: LandmarkFit | None = None,
 ) -> LandmarkFit:
     """Fit camera, shape and expression to the 478 detected points (stage a).
 
@@ -183,7 +200,10 @@ def fit_landmarks(
     covariance: Levenberg-Marquardt over rotation, translation, log focal length, shape and
     expression; expression weights are kept in the head's range by an active set. Points that stay
     far outside their own spread (hands, hair, glasses) lose weight between rounds (Cauchy weights).
-    points_px: photo pixels; depth_px: the detector's relative depths. height, width: of the photo.
+    points_px: photo pixels; depth_px: the detector's relative depths. height, width: of the photo. report: called
+    now and then with the share that is done, 0..1; what it raises ends the fit. belief: takes the place of the shape
+    prior, where other photos have told something of the shape. start: an earlier fit of the same points, from which
+    this one goes on.
     """
     settings = settings or LandmarkFitSettings()
     noise = noise or load_landmark_noise()
@@ -209,7 +229,11 @@ def fit_landmarks(
     span = landmark_span(observed)
     principal = torch.tensor([width / 2, height / 2], dtype=dtype)
     start_focal = focal_px or settings.default_focal * max(height, width)
-    rotation, translation = initial_pose(template, observed, depth_px.to(dtype), start_focal, principal)
+    if start is None:
+        rotation, translation = initial_pose(template, observed, depth_px.to(dtype), start_focal, principal)
+    else:
+        transform = start.camera.T_camera_head[0].to(dtype)
+        rotation, translation = transform[:3, :3], transform[:3, 3]
 
     roll = eye_roll(observed)
     level = torch.stack([torch.stack([roll.cos(), roll.sin()]), torch.stack([-roll.sin(), roll.cos()])])
@@ -220,11 +244,15 @@ def fit_landmarks(
     size = pose_count + count_shape + count_expression
     prior_precision = torch.zeros(size, dtype=dtype)
     prior_precision[6] = 1e8 if focal_px else settings.focal_log_sigma**-2
-    prior_precision[pose_count : pose_count + count_shape] = settings.shape_prior
+    shape_part = slice(pose_count, pose_count + count_shape)
+    prior_precision[shape_part] = settings.shape_prior if belief is None else 0.0
     prior_precision[pose_count + count_shape :] = settings.expression_sigma**-2
     low, high = head.expression_range
     coefficients = torch.zeros(count_shape + count_expression, dtype=dtype)
     log_focal = torch.zeros((), dtype=dtype)  # relative to the start
+    if start is not None:
+        coefficients = torch.cat([start.parameters.shape[0], start.parameters.expression[0]]).to(dtype)
+        log_focal = (start.camera.focal_px[0].to(dtype) / start_focal).log()
     iris_pairs = torch.tensor([[469, 471], [474, 476]])
     # Closed eyes show no iris; the detector then draws a small one.
     openings = (observed[[159, 386]] - observed[[145, 374]]).norm(dim=1)
@@ -249,18 +277,29 @@ def fit_landmarks(
         error, iris, _ = residual(r, t, c, lf, bias)
         white = torch.linalg.solve_triangular(whiten, error.reshape(-1, 1), upper=False)
         x = torch.cat([torch.zeros(6, dtype=dtype), lf[None], c])
-        return white.pow(2).sum() + iris**2 + (prior_precision * x**2).sum()
+        value = white.pow(2).sum() + iris**2 + (prior_precision * x**2).sum()
+        if belief is not None:
+            away = c[:count_shape] - belief.mean
+            value = value + away @ belief.precision @ away
+        return value
+
+    def reweighted(error: Tensor) -> Tensor:
+        return 1 / (1 + error.pow(2).sum(1) / marginal / 9)
 
     history: list[float] = []
     weights = torch.ones(len(observed), dtype=dtype)
     precision = torch.eye(size, dtype=dtype)
-    for round_index in range(3):
+    if start is not None:
+        bias = noise.bias_at(*head_angles(rotation)[:2])
+        weights = reweighted(residual(rotation, translation, coefficients, log_focal, bias)[0])
+    # Points lose weight between rounds; a fit that goes on has theirs already.
+    for round_index in range(0 if start is None else 2, 3):
         yaw, pitch, _ = head_angles(rotation)
         bias = noise.bias_at(yaw, pitch)
         scale = weights.rsqrt().repeat_interleave(2)
         whiten = torch.linalg.cholesky(covariance * scale[:, None] * scale[None, :])
         current = objective(rotation, translation, coefficients, log_focal, bias, whiten)
-        if round_index == 0:
+        if round_index == 0 or start is not None:
             history = [float(current)]
         damping = 1e-3
         for _ in range(settings.iterations):
@@ -299,6 +338,9 @@ def fit_landmarks(
             state = torch.cat([torch.zeros(6, dtype=dtype), log_focal[None], coefficients])
             gradient = white[:, :size].T @ white[:, size] + d_iris * iris + prior_precision * state
             hessian = white[:, :size].T @ white[:, :size] + torch.outer(d_iris, d_iris) + torch.diag(prior_precision)
+            if belief is not None:
+                gradient[shape_part] += belief.precision @ (coefficients[:count_shape] - belief.mean)
+                hessian[shape_part, shape_part] += belief.precision
             precision = hessian
             improved = False
             while damping < 1e8:
@@ -339,10 +381,11 @@ def fit_landmarks(
                 break
         if round_index < 2:
             error, _, _ = residual(rotation, translation, coefficients, log_focal, bias)
-            distance = error.pow(2).sum(1) / marginal
-            weights = 1 / (1 + distance / 9)
+            weights = reweighted(error)
             if round_index == 1:
                 history = []
+        if report is not None:
+            report((round_index + 1) / 3)
     pixels, _ = project(rotation, translation, coefficients, log_focal)
     rms = (pixels - observed)[:468].pow(2).sum(1).mean().sqrt()
     transform = torch.eye(4, dtype=dtype)
@@ -374,7 +417,8 @@ class PhotometricSettings:
     wrinkles that the shape basis cannot follow. sigma: scale of a log-colour residual, 0.2 is
     about 20 %: what pores, make-up and stubble do to skin. weight: how many independent
     measurements the whole face counts as; neighbouring pixels' residuals are far from independent.
-    rounds: of light and albedo, then shape and pose. evaluations: of the renderer in a round.
+    rounds: of light and albedo, then shape and pose. evaluations: of the renderer in a round,
+    more_evaluations: and of several photos that many more.
     minimum_gain: stop when a round lowers the objective by less than this share.
     """
 
@@ -383,6 +427,7 @@ class PhotometricSettings:
     weight: float = 400.0
     rounds: int = 2
     evaluations: int = 7
+    more_evaluations: int = 5
     minimum_gain: float = 0.01
 
 
@@ -393,7 +438,7 @@ class FitResult:
     parameters: a batch of one. camera: of the whole photo. light_sh: ``[9, 3]`` in the convention of
     `render.Light.sh`. tone: the skin's. objective: after each half step of the alternation, never
     rising. residual_px: of the 468 landmarks, root mean square; outliers: share of landmarks that were
-    given less than half weight. seconds: by stage.
+    given less than half weight.
     """
 
     parameters: HeadParameters
@@ -403,7 +448,6 @@ class FitResult:
     objective: tuple[float, ...]
     residual_px: float
     outliers: float
-    seconds: dict[str, float]
 
 
 def apply_step(head: HeadModel, start: LandmarkFit, step: Float[Tensor, "D"]) -> tuple[HeadParameters, Camera]:
@@ -419,13 +463,44 @@ def apply_step(head: HeadModel, start: LandmarkFit, step: Float[Tensor, "D"]) ->
     return parameters, camera
 
 
+def shape_belief(fit: LandmarkFit) -> ShapeBelief:
+    """What a fit says of the shape, whatever pose and expression: its Gaussian's marginal, by a Schur complement."""
+    count = fit.parameters.shape.shape[1]
+    shape = torch.zeros(len(fit.precision), dtype=torch.bool)
+    shape[7 : 7 + count] = True
+    cross = fit.precision[shape][:, ~shape]
+    precision = fit.precision[shape][:, shape] - cross @ torch.linalg.solve(fit.precision[~shape][:, ~shape], cross.T)
+    return ShapeBelief(fit.parameters.shape[0].double(), (precision + precision.T) / 2)
+
+
+def pooled(beliefs: Sequence[ShapeBelief], prior: float) -> ShapeBelief:
+    """What independent beliefs say together. prior: the precision of the prior that each of them has counted in; it
+    is counted once."""
+    precision = torch.stack([b.precision for b in beliefs]).sum(0)
+    precision = precision - (len(beliefs) - 1) * prior * torch.eye(len(precision), dtype=torch.float64)
+    information = torch.stack([b.precision @ b.mean for b in beliefs]).sum(0)
+    return ShapeBelief(torch.linalg.solve(precision, information), precision)
+
+
+def same_person(first: ShapeBelief, second: ShapeBelief, prior: float) -> float:
+    """Log odds (natural) that two beliefs are about one head rather than two, from an even start (a Bayes factor).
+
+    The probability of both photos under one shape drawn from the prior, over that under two.
+    """
+
+    def log_evidence(belief: ShapeBelief) -> float:
+        return 0.5 * float(belief.mean @ belief.precision @ belief.mean - torch.logdet(belief.precision / prior))
+
+    return log_evidence(pooled([first, second], prior)) - log_evidence(first) - log_evidence(second)
+
+
 def fit_photo(
     photo: Photo,
     head: HeadModel,
     landmarks: Landmarks,
     settings: LandmarkFitSettings | None = None,
     photometric: PhotometricSettings | None = None,
-    report: Callable[[str, LandmarkFit], None] | None = None,
+    report: Callable[[float, LandmarkFit | None], None] | None = None,
 ) -> FitResult:
     """Alternating descent over shape and albedo (Rai et al. 2024, section 3.3; objective: Blanz and Vetter 1999).
 
@@ -433,89 +508,243 @@ def fit_photo(
     here on: ``|L^T step|^2``. (b) With the geometry fixed, skin tone and second-order light by robust
     least squares. (c) With light and albedo fixed, a few L-BFGS steps on shape, expression, pose and
     focal length through the renderer, preconditioned by (a)'s curvature. (b) and (c) repeat; a half
-    step that does not lower the common objective is undone. report: called with "landmarks" after (a).
+    step that does not lower the common objective is undone. report: called now and then with the share that is
+    done, 0..1, and once, after (a), with its result; what it raises ends the fit.
     """
+
+    def say(share: float, _index: int, start: LandmarkFit | None) -> None:
+        if report is not None:
+            report(share, start)
+
+    return fit_photos([photo], head, [landmarks], settings, photometric, say).fits[0]
+
+
+@dataclass(frozen=True)
+class JointFit:
+    """Several photos of one person. fits: one per photo, all with the same shape, each with its own expression,
+    camera and light; their objective is the common one. agreement: for each photo after the first, `same_person` of
+    it and the first, by the landmarks alone."""
+
+    fits: tuple[FitResult, ...]
+    agreement: tuple[float, ...]
+
+
+def fit_photos(
+    photos: Sequence[Photo],
+    head: HeadModel,
+    landmarks: Sequence[Landmarks],
+    settings: LandmarkFitSettings | None = None,
+    photometric: PhotometricSettings | None = None,
+    report: Callable[[float, int, LandmarkFit | None], None] | None = None,
+) -> JointFit:
+    """One head fitted to all photos at once: `fit_photo` with a shape in common and the rest to each photo its own.
+
+    (a) Each photo's landmarks are fitted alone, then again believing what the others say of the shape; the product
+    of the photos' beliefs, with the prior counted once, is the common one. (b) and (c) as in `fit_photo`, over one
+    shape and every photo's pose, focal length and expression; the objective is the sum of the photos', and the descent
+    starts where the first photo alone ends. report: called with the share that is done, the photo at work, and, once
+    per photo, the result of (a).
+    """
+    settings = settings or LandmarkFitSettings()
     photometric = photometric or PhotometricSettings()
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
-    start = fit_landmarks(
-        head, landmarks.points_px, landmarks.depth_px, photo.height, photo.width, photo.focal_px, settings=settings
-    )
-    seconds["landmark_fit"] = time.perf_counter() - clock
-    if report is not None:
-        report("landmarks", start)
+    say = report or (lambda share, index, landmark_fit: None)
+    count = len(photos)
+    side_settings = replace(settings, noise_inflation=settings.noise_inflation * settings.side_inflation)
+    front_photometric = photometric
+    if count > 1:
+        photometric = replace(photometric, evaluations=photometric.evaluations + photometric.more_evaluations)
 
-    clock = time.perf_counter()
-    vertices = head.vertices(start.parameters)
-    picture, crop_window = _face_crop(photo, head, start, vertices, photometric.face_px)
-    opaque = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
-    faces, uv_faces = head.faces[opaque], head.uv_faces[opaque]
-    is_skin = head.face_part[opaque] == PARTS.index("skin")
-    face_weight = _trusted_skin(head)[faces].mean(1) * is_skin
-    relief = _relief(head)
-    log_picture = picture.clamp_min(2e-3).log()
-    curvature = torch.linalg.cholesky(start.precision)
-
-    def photo_term(rendered: Tensor, weight: Tensor) -> Tensor:
-        residual = (log_picture - rendered.clamp_min(2e-3).log()) / photometric.sigma
-        robust = torch.log1p(residual.pow(2)).mean(1)
-        return photometric.weight * (robust * weight).sum() / weight.sum().clamp_min(1.0)
-
-    def rendering(step: Tensor, tone: Tone, sh: Tensor) -> tuple[Tensor, Tensor, Rendering]:
-        parameters, camera = apply_step(head, start, step)
-        albedo = relief * skin_tone(tone.melanin, tone.haemoglobin)[:, None, None]
-        light = Light(sh[None].float(), torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
-        cropped = camera.crop_and_resize(*crop_window, picture.shape[2], picture.shape[3])
-        result = render(
-            head.vertices(parameters), faces, cropped, light, head.uv, uv_faces, [albedo[None]],
-            cull_backfaces=True, smooth_edges=False,
+    def fit_points(
+        i: int,
+        begin: float,
+        end: float,
+        trust: LandmarkFitSettings,
+        belief: ShapeBelief | None = None,
+        start: LandmarkFit | None = None,
+    ) -> LandmarkFit:
+        photo, points = photos[i], landmarks[i]
+        return fit_landmarks(
+            head, points.points_px, points.depth_px, photo.height, photo.width, photo.focal_px,
+            settings=trust,
+            report=lambda share: say(begin + (end - begin) * share, i, None), belief=belief, start=start,
         )  # fmt: skip
-        index = result.fragments.face_index
-        weight = torch.where(index >= 0, face_weight[index.clamp_min(0)], 0.0)
-        # Clipped pixels are no measurements.
-        weight = weight * ((picture.amax(1) < 0.97) & (picture.amin(1) > 0.003))
-        return result.color_linear, weight, result
 
-    def total(step: Tensor, tone: Tone, sh: Tensor) -> Tensor:
-        color, weight, _ = rendering(step, tone, sh)
-        return (curvature.T @ step.double()).pow(2).sum().float() + photo_term(color, weight)
+    front = None
+    if count > 1:
+        front = fit_photo(photos[0], head, landmarks[0], settings, front_photometric, lambda *_: say(0.0, 0, None))
+    first_pass = LANDMARK_SHARE if count == 1 else 0.75 * LANDMARK_SHARE
+    part, part_again = first_pass / count, (LANDMARK_SHARE - first_pass) / count
+    starts = [fit_points(i, part * i, part * (i + 1), settings) for i in range(count)]
+    agreement: tuple[float, ...] = ()
+    if count > 1:
+        alone = [shape_belief(start) for start in starts]
+        agreement = tuple(same_person(alone[0], other, settings.shape_prior) for other in alone[1:])
+        # From here on the other photos are heard with less trust.
+        starts[1:] = [fit_points(i, first_pass, first_pass, side_settings, start=starts[i]) for i in range(1, count)]
+        alone = [shape_belief(start) for start in starts]
+        again, told = [], []
+        for i in range(count):
+            others = pooled([b for j, b in enumerate(alone) if j != i], settings.shape_prior)
+            begin = first_pass + part_again * i
+            trust = side_settings if i else settings
+            start = fit_points(i, begin, begin + part_again, trust, others, starts[i])
+            # Of the curvature, what the others said goes and the plain prior comes back.
+            precision, own = start.precision.clone(), slice(7, 7 + head.shape_count)
+            precision[own, own] += settings.shape_prior * torch.eye(head.shape_count).double() - others.precision
+            again.append(replace(start, precision=precision))
+            told.append(shape_belief(again[-1]).precision)
+        # Each of these has seen all photos, its own at first hand: where it knows most, it counts most.
+        known = torch.stack([p @ s.parameters.shape[0].double() for p, s in zip(told, again, strict=True)]).sum(0)
+        common = torch.linalg.solve(torch.stack(told).sum(0), known)
+        for i, start in enumerate(again):
+            parameters, camera = apply_step(head, start, _towards(start, common - start.parameters.shape[0]))
+            starts[i] = replace(start, parameters=parameters, camera=camera)
+    for i, start in enumerate(starts):
+        say(LANDMARK_SHARE, i, start)
 
-    palette = tone_palette()
-    step = torch.zeros(len(start.precision))
-    tone, sh = Tone(0.35, 0.5, 1.0, torch.ones(3), 1.0), constant_light(torch.ones(3))
+    views = [_View(photo, head, start, photometric) for photo, start in zip(photos, starts, strict=True)]
+    # One vector for all: the first photo's coordinates in their own order, then what is other photos' own.
+    size = len(starts[0].precision)
+    shape_rows = torch.arange(7, 7 + head.shape_count)
+    rows = [torch.arange(size)]
+    for i in range(1, count):
+        own_rows = size + (i - 1) * (size - head.shape_count) + torch.arange(size - head.shape_count)
+        rows.append(torch.cat([own_rows[:7], shape_rows, own_rows[7:]]))
+    whole = size + (count - 1) * (size - head.shape_count)
+    precision = torch.zeros(whole, whole, dtype=torch.float64)
+    for row, start in zip(rows, starts, strict=True):
+        precision[row[:, None], row[None, :]] += start.precision
+    if count > 1:
+        precision[shape_rows, shape_rows] -= (count - 1) * settings.shape_prior
+    curvature = torch.linalg.cholesky(precision)
+    evaluations, expected = 0, photometric.rounds * (photometric.evaluations + 1) * count
+
+    def evaluated(i: int) -> None:
+        nonlocal evaluations
+        evaluations += 1
+        say(LANDMARK_SHARE + (1 - LANDMARK_SHARE) * min(1.0, evaluations / expected), i, None)
+
+    def total(step: Tensor, lights: Sequence[tuple[Tone, Tensor]]) -> Tensor:
+        value = (curvature.T @ step.double()).pow(2).sum().float()
+        for i in used:
+            value = value + views[i].term(step[rows[i]], *lights[i])
+            evaluated(i)
+        return value
+
+    step = torch.zeros(whole)
+    if front is not None:
+        # The pooled landmarks are the bowl's bottom, but pixels already know better of the front: the descent starts
+        # where the front photo alone ended, each other photo's pose and expression at their best for that shape.
+        change = front.parameters.shape[0] - starts[0].parameters.shape[0]
+        for i, row in enumerate(rows):
+            step[row] = _towards(starts[i], change)
+        step[rows[0]] = _step_between(starts[0], front)
+    lights: list[tuple[Tone, Tensor]] = [(Tone(0.35, 0.5, 1.0, torch.ones(3), 1.0), constant_light(torch.ones(3)))]
+    lights *= count
     history: list[float] = []
+    used = list(range(count))
     for _ in range(photometric.rounds):
         with torch.no_grad():
-            white = constant_light(torch.ones(3))
-            albedo_only, weight, seen = rendering(step, tone, white)
-            mask = weight[0].flatten() > 0.3
-            if int(mask.sum()) < 100:
+            new = [views[i].light_and_tone(step[rows[i]], lights[i][0]) if i in used else None for i in range(count)]
+            if not history:
+                used = [i for i in used if new[i] is not None]
+            if not used or any(new[i] is None for i in used):
                 break  # too little skin in view to learn light from; the landmark fit stands
-            colors = picture[0].flatten(1).T[mask]
-            normals = seen.normals[0].reshape(-1, 3)[mask]
-            place = albedo_only[0].flatten(1).T[mask] / skin_tone(tone.melanin, tone.haemoglobin)
-            samples = weight[0].flatten()[mask]
-            new_tone, new_sh = light_and_tone(colors, normals, place, samples, palette)
-            proposed = float(total(step, new_tone, new_sh))
+            new_lights = [lights[i] if light is None else light for i, light in enumerate(new)]
+            proposed = float(total(step, new_lights))
             if not history or proposed < history[-1]:
-                tone, sh = new_tone, new_sh
+                lights = new_lights
                 history.append(proposed)
         before = history[-1]
         value, step = _descend(
             step,
             before,
             curvature,
-            lambda candidate, tone=tone, sh=sh: total(candidate, tone, sh),
+            lambda candidate, lights=lights: total(candidate, lights),
             photometric.evaluations,
         )
         history.append(value)
         if before - value < photometric.minimum_gain * before:
             break
-    parameters, camera = apply_step(head, start, step)
-    seconds["photometric"] = time.perf_counter() - clock
-    projected = camera.project(head.landmark_points("mediapipe", head.vertices(parameters)))[0, :468, :2]
-    rms = (projected - landmarks.points_px[:468]).pow(2).sum(1).mean().sqrt()
-    return FitResult(parameters, camera, sh, tone, tuple(history), float(rms), start.outliers, seconds)
+    fits = []
+    for i in range(count):
+        parameters, camera = apply_step(head, starts[i], step[rows[i]])
+        if fits:  # equal but for rounding
+            parameters = replace(parameters, shape=fits[0].parameters.shape)
+        projected = camera.project(head.landmark_points("mediapipe", head.vertices(parameters)))[0, :468, :2]
+        rms = (projected - landmarks[i].points_px[:468]).pow(2).sum(1).mean().sqrt()
+        tone, sh = lights[i]
+        fits.append(FitResult(parameters, camera, sh, tone, tuple(history), float(rms), starts[i].outliers))
+    return JointFit(tuple(fits), agreement)
+
+
+def _towards(fit: LandmarkFit, change: Float[Tensor, "K"]) -> Float[Tensor, "D"]:
+    """The step to another shape with the pose and expression that are best for it, to first order."""
+    own = torch.zeros(len(fit.precision), dtype=torch.bool)
+    own[7 : 7 + len(change)] = True
+    step = torch.zeros(len(fit.precision), dtype=torch.float64)
+    step[own] = change.double()
+    step[~own] = -torch.linalg.solve(fit.precision[~own][:, ~own], fit.precision[~own][:, own] @ step[own])
+    return step.float()
+
+
+def _step_between(start: LandmarkFit, end: FitResult) -> Float[Tensor, "D"]:
+    """The step by which `apply_step` leads from `start` to `end`."""
+    turn = end.camera.T_camera_head[0, :3, :3] @ start.camera.T_camera_head[0, :3, :3].T
+    moved = end.camera.T_camera_head[0, :3, 3] - start.camera.T_camera_head[0, :3, 3]
+    zoom = (end.camera.focal_px / start.camera.focal_px).log().reshape(-1)[:1]
+    shape = end.parameters.shape[0] - start.parameters.shape[0]
+    expression = end.parameters.expression[0] - start.parameters.expression[0]
+    return torch.cat([matrix_to_axis_angle(turn), moved, zoom, shape, expression]).float()
+
+
+class _View:
+    """What the pixels of one photo say of a step away from its landmark fit."""
+
+    def __init__(self, photo: Photo, head: HeadModel, start: LandmarkFit, settings: PhotometricSettings) -> None:
+        self.head, self.start, self.settings = head, start, settings
+        self.picture, self.window = _face_crop(photo, head, start, head.vertices(start.parameters), settings.face_px)
+        opaque = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
+        self.faces, self.uv_faces = head.faces[opaque], head.uv_faces[opaque]
+        is_skin = head.face_part[opaque] == PARTS.index("skin")
+        self.face_weight = _trusted_skin(head)[self.faces].mean(1) * is_skin
+        self.relief = _relief(head)
+        self.log_picture = self.picture.clamp_min(2e-3).log()
+
+    def rendering(self, step: Float[Tensor, "D"], tone: Tone, sh: Float[Tensor, "9 3"]) -> tuple[Tensor, Rendering]:
+        """The head as the photo would show it, and how far to believe each pixel of the photo ``[1, h, w]``."""
+        head, picture = self.head, self.picture
+        parameters, camera = apply_step(head, self.start, step)
+        albedo = self.relief * skin_tone(tone.melanin, tone.haemoglobin)[:, None, None]
+        light = Light(sh[None].float(), torch.zeros(1, 0, 3), torch.zeros(1, 0, 3))
+        cropped = camera.crop_and_resize(*self.window, picture.shape[2], picture.shape[3])
+        result = render(
+            head.vertices(parameters), self.faces, cropped, light, head.uv, self.uv_faces, [albedo[None]],
+            cull_backfaces=True, smooth_edges=False,
+        )  # fmt: skip
+        index = result.fragments.face_index
+        weight = torch.where(index >= 0, self.face_weight[index.clamp_min(0)], 0.0)
+        # Clipped pixels are no measurements.
+        weight = weight * ((picture.amax(1) < 0.97) & (picture.amin(1) > 0.003))
+        return weight, result
+
+    def term(self, step: Float[Tensor, "D"], tone: Tone, sh: Float[Tensor, "9 3"]) -> Float[Tensor, ""]:
+        """The photo's part of the objective."""
+        weight, result = self.rendering(step, tone, sh)
+        residual = (self.log_picture - result.color_linear.clamp_min(2e-3).log()) / self.settings.sigma
+        robust = torch.log1p(residual.pow(2)).mean(1)
+        return self.settings.weight * (robust * weight).sum() / weight.sum().clamp_min(1.0)
+
+    def light_and_tone(self, step: Float[Tensor, "D"], tone: Tone) -> tuple[Tone, Tensor] | None:
+        """Light and skin tone that explain the photo best (stage b), None where it shows too little skin."""
+        weight, seen = self.rendering(step, tone, constant_light(torch.ones(3)))
+        mask = weight[0].flatten() > 0.3
+        if int(mask.sum()) < 100:
+            return None
+        colors = self.picture[0].flatten(1).T[mask]
+        normals = seen.normals[0].reshape(-1, 3)[mask]
+        place = seen.color_linear[0].flatten(1).T[mask] / skin_tone(tone.melanin, tone.haemoglobin)
+        return light_and_tone(colors, normals, place, weight[0].flatten()[mask], tone_palette())
 
 
 def _descend(
@@ -599,11 +828,13 @@ def light_and_tone(
     place: Float[Tensor, "N 3"],
     weights: Float[Tensor, "N"],
     palette: TonePalette,
+    reference_light: Float[Tensor, "3"] | None = None,
 ) -> tuple[Tone, Float[Tensor, "9 3"]]:
-    """Skin tone and light in turns (stage b). place: how the mean skin differs from its tone at each sample."""
+    """Skin tone and light in turns (stage b). place: how the mean skin differs from its tone at each sample.
+    palette: the tones to choose from. reference_light: see `lighting.fit_tone`."""
     relative = place
     for _ in range(3):
-        tone = fit_tone(colors / relative, weights, palette)
+        tone = fit_tone(colors / relative, weights, palette, reference_light)
         expected = skin_tone(tone.melanin, tone.haemoglobin) * place
         sh = fit_light(colors, normals, expected, weights, mean_irradiance=tone.exposure * tone.cast)
         light = shading(normals, sh)

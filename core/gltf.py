@@ -12,9 +12,11 @@ import io
 import json
 import math
 import struct
-from collections.abc import Sequence
+import threading
+import weakref
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -96,7 +98,8 @@ def glb_bytes(
     parameters = avatar.parameters(expression)
     rest = head.rest_vertices(parameters.shape, torch.zeros_like(parameters.expression))[0]
     joints = head.joints(parameters.shape)[0].double().numpy()
-    normals, normal_offsets = _normals(head, rest, morph_normals)
+    parts = _PARTS.get(head, lambda: _head_parts(head))
+    normals, normal_offsets = _normals(head, rest, parts.moved if morph_normals else None)
     weights = _float_list(parameters.expression[0])
     rotations = [_quaternion(rotation) for rotation in parameters.joint_rotations[0].double().tolist()]
 
@@ -116,34 +119,23 @@ def glb_bytes(
         }
     ]
 
-    skin_joints, skin_weights = _influences(head)
     primitives: dict[str, dict[str, Any]] = {}
-    for part in PARTS:
-        faces = head.part_faces(part)
-        if len(faces) == 0:
-            continue
-        # A glTF vertex has one texture coordinate, so the vertices on a seam of the atlas are written once per side.
-        corners = head.faces[faces].numpy().astype(np.int64) * len(head.uv) + head.uv_faces[faces].numpy()
-        keys, indices = np.unique(corners, return_inverse=True)
-        vertex, uv_index = keys // len(head.uv), keys % len(head.uv)
-        uv = head.uv.double().numpy()[uv_index]
-        uv[:, 1] = 1 - uv[:, 1]
-        kind = UNSIGNED_SHORT if len(keys) < 65535 else UNSIGNED_INT
+    for name, part in parts.geometry.items():
         targets = []
-        for e in range(len(head.expression_names)):
-            target = {"POSITION": file.sparse(_offsets(head.expression_basis[e], vertex, POSITION_EPSILON_M), True)}
+        for e, positions in enumerate(part.positions):
+            target = {"POSITION": file.sparse(positions)}
             if normal_offsets is not None:
-                target["NORMAL"] = file.sparse(_offsets(normal_offsets[e], vertex, NORMAL_EPSILON), False)
+                target["NORMAL"] = file.sparse(_normal_rows(part, parts.moved[e].vertices, normal_offsets[e]))
             targets.append(target)
-        primitives[part] = {
+        primitives[name] = {
             "attributes": {
-                "POSITION": file.accessor(rest.numpy()[vertex], FLOAT, "VEC3", ARRAY_BUFFER, bounds=True),
-                "NORMAL": file.accessor(normals.numpy()[vertex], FLOAT, "VEC3", ARRAY_BUFFER),
-                "TEXCOORD_0": file.accessor(uv, FLOAT, "VEC2", ARRAY_BUFFER),
-                "JOINTS_0": file.accessor(skin_joints[vertex], UNSIGNED_BYTE, "VEC4", ARRAY_BUFFER),
-                "WEIGHTS_0": file.accessor(skin_weights[vertex], FLOAT, "VEC4", ARRAY_BUFFER),
+                "POSITION": file.accessor(rest.numpy()[part.vertex], FLOAT, "VEC3", ARRAY_BUFFER, bounds=True),
+                "NORMAL": file.accessor(normals.numpy()[part.vertex], FLOAT, "VEC3", ARRAY_BUFFER),
+                "TEXCOORD_0": file.accessor(part.uv, FLOAT, "VEC2", ARRAY_BUFFER),
+                "JOINTS_0": file.accessor(part.joints, UNSIGNED_BYTE, "VEC4", ARRAY_BUFFER),
+                "WEIGHTS_0": file.accessor(part.weights, FLOAT, "VEC4", ARRAY_BUFFER),
             },
-            "indices": file.accessor(indices.reshape(-1), kind, "SCALAR", ELEMENT_ARRAY_BUFFER),
+            "indices": file.accessor(part.indices, part.index_type, "SCALAR", ELEMENT_ARRAY_BUFFER),
             "targets": targets,
         }
     # The names are a convention that every loader follows (3.7.2.2, implementation note).
@@ -186,24 +178,136 @@ def _asset(avatar: Avatar, expression: ExpressionChoice) -> dict[str, Any]:
     }
 
 
+# -- What is made once --------------------------------------------------------------------------
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class _Kept(Generic[Key, Value]):
+    """Values that belong to objects, by identity, made when first asked for and freed with their object."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # freeing may happen in the middle of anything, in the same thread too
+        self._entries: dict[int, tuple[weakref.ref[Any], Value]] = {}
+
+    def get(self, owner: Key, make: Callable[[], Value]) -> Value:
+        """The owner's value; two threads that ask at once may both make it, and the first stays."""
+        with self._lock:
+            entry = self._entries.get(id(owner))
+        # An address is used again: only the object itself counts.
+        if entry is not None and entry[0]() is owner:
+            return entry[1]
+        value, address = make(), id(owner)
+
+        def free(dead: weakref.ref[Any]) -> None:
+            with self._lock:
+                if address in self._entries and self._entries[address][0] is dead:
+                    del self._entries[address]
+
+        with self._lock:
+            entry = self._entries.get(address)
+            if entry is None or entry[0]() is not owner:
+                entry = self._entries[address] = (weakref.ref(owner, free), value)
+        return entry[1]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """What one expression moves: indices of faces, the faces themselves, and their vertices, ascending."""
+
+    index: Tensor
+    faces: Tensor
+    vertices: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Morph offsets of `count` vertices: those that are not zero, at their row, and the bounds of all of them."""
+
+    count: int
+    moved: NDArray[np.int64]
+    values: NDArray[np.float32]
+    limits: dict[str, list[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A part as glTF has it, apart from the shape. vertex: of the head model, per vertex of the file, ascending.
+    positions: offsets of each expression."""
+
+    vertex: NDArray[np.int64]
+    uv: NDArray[np.float32]
+    joints: NDArray[np.uint8]
+    weights: NDArray[np.float32]
+    indices: NDArray[np.uint32]
+    index_type: int
+    positions: list[_Rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _HeadParts:
+    """What the file takes from the head model alone. moved: per expression. geometry: by the name of the part."""
+
+    moved: list[_Moved]
+    geometry: dict[str, _Part]
+
+
+_PARTS: _Kept[HeadModel, _HeadParts] = _Kept()
+
+
+def _head_parts(head: HeadModel) -> _HeadParts:
+    moved = []
+    for displacement in head.expression_basis:
+        # Only the faces that the expression moves: a few hundred of many thousand for most.
+        index = torch.nonzero(displacement.any(dim=1)[head.faces].any(dim=1)).squeeze(1)
+        moved.append(_Moved(index, head.faces[index], head.faces[index].unique()))
+    joints, weights = _influences(head)
+    geometry = {}
+    for name in PARTS:
+        faces = head.part_faces(name)
+        if len(faces) == 0:
+            continue
+        # A glTF vertex has one texture coordinate, so the vertices on a seam of the atlas are written once per side.
+        corners = head.faces[faces].numpy().astype(np.int64) * len(head.uv) + head.uv_faces[faces].numpy()
+        keys, indices = np.unique(corners, return_inverse=True)
+        vertex, uv_index = keys // len(head.uv), keys % len(head.uv)
+        uv = head.uv.double().numpy()[uv_index]
+        uv[:, 1] = 1 - uv[:, 1]
+        kind = UNSIGNED_SHORT if len(keys) < 65535 else UNSIGNED_INT
+        positions = []
+        for displacement in head.expression_basis:
+            offsets = displacement.numpy()[vertex].astype(np.float32)
+            # Noise is set to exactly zero, so that it need not be stored.
+            offsets[np.abs(offsets).max(axis=1) < POSITION_EPSILON_M] = 0
+            rows = np.flatnonzero(offsets.any(axis=1))
+            limits = {"min": _float_list(offsets.min(axis=0)), "max": _float_list(offsets.max(axis=0))}
+            positions.append(_Rows(len(vertex), rows, offsets[rows], limits))
+        geometry[name] = _Part(
+            vertex, uv.astype(np.float32), joints[vertex], weights[vertex], indices.reshape(-1).astype(np.uint32),
+            kind, positions,
+        )  # fmt: skip
+    return _HeadParts(moved, geometry)
+
+
 # -- Geometry -----------------------------------------------------------------------------------
 
 
-def _normals(head: HeadModel, rest: Tensor, morph_normals: bool) -> tuple[Tensor, Tensor | None]:
-    """Unit normals ``[V, 3]`` of the rest vertices, and what each expression at weight 1 adds ``[E, V, 3]``."""
+def _normals(head: HeadModel, rest: Tensor, moved: list[_Moved] | None) -> tuple[Tensor, list[Tensor] | None]:
+    """Unit normals ``[V, 3]`` of the rest vertices, and what each expression at weight 1 adds to those it moves."""
     flat = face_normals(rest, head.faces, normalise=False)
     total = _gather(flat, head.faces, len(rest))
     normals = _unit(total)
-    if not morph_normals:
+    if moved is None:
         return normals, None
-    offsets = torch.zeros_like(head.expression_basis)
-    for e, displacement in enumerate(head.expression_basis):
-        # Only the faces that the expression moves: a few hundred of many thousand for most.
-        moved = torch.nonzero(displacement.any(dim=1)[head.faces].any(dim=1)).squeeze(1)
-        faces = head.faces[moved]
-        change = face_normals(rest + displacement, faces, normalise=False) - flat[moved]
-        touched = faces.unique()
-        offsets[e, touched] = _unit((total + _gather(change, faces, len(rest)))[touched]) - normals[touched]
+    offsets = []
+    for displacement, part in zip(head.expression_basis, moved, strict=True):
+        change = face_normals(rest + displacement, part.faces, normalise=False) - flat[part.index]
+        summed = (total + _gather(change, part.faces, len(rest)))[part.vertices]
+        offsets.append(_unit(summed) - normals[part.vertices])
     return normals, offsets
 
 
@@ -220,11 +324,14 @@ def _unit(vectors: Tensor) -> Tensor:
     return torch.where(length > 1e-20, vectors / length.clamp_min(1e-20), ahead)
 
 
-def _offsets(displacement: Tensor, vertex: NDArray[np.int64], epsilon: float) -> NDArray[np.float32]:
-    """Displacements of the split vertices, with noise set to exactly zero so that it need not be stored."""
-    offsets = displacement.numpy()[vertex].astype(np.float32)
-    offsets[np.abs(offsets).max(axis=1) < epsilon] = 0
-    return offsets
+def _normal_rows(part: _Part, moved: Tensor, offsets: Tensor) -> _Rows:
+    """What an expression adds to the normals of a part. moved: vertices of the head that it moves, ascending."""
+    sorted_moved = moved.numpy()
+    place = np.searchsorted(sorted_moved, part.vertex).clip(max=max(len(sorted_moved) - 1, 0))
+    rows = np.flatnonzero(sorted_moved[place] == part.vertex) if len(sorted_moved) else np.zeros(0, np.int64)
+    values = offsets.numpy()[place[rows]].astype(np.float32)
+    kept = np.abs(values).max(axis=1, initial=0.0) >= NORMAL_EPSILON
+    return _Rows(len(part.vertex), rows[kept], values[kept], {})
 
 
 def _influences(head: HeadModel) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -334,31 +441,80 @@ def _encode_maps(images: dict[str, Tensor], texture_px: int, room_bytes: int) ->
     return {name: encoded[name] for name in images}
 
 
+class _Pictures:
+    """A map as pictures. made_for: the version of the tensor and the longest side that they show. sizes: bytes at each
+    JPEG quality that was tried. chosen: the quality (None for PNG) and the bytes of the picture that was used last."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.made_for: tuple[int, int] | None = None
+        self.sizes: dict[int, int] = {}
+        self.chosen: tuple[int | None, bytes] | None = None
+
+
+# A change of shape leaves the maps as they are, and packing them takes longest.
+_PICTURES: _Kept[Tensor, _Pictures] = _Kept()
+
+
 def encode_map(image: Tensor, texture_px: int, bytes_per_texel: float) -> tuple[bytes, str]:
     """A map ``[C, H, W]`` uint8 as the bytes of a picture and its MIME type.
 
     Reduced to `texture_px` where larger. PNG where it has alpha, otherwise a JPEG without chroma
-    subsampling, of the best quality that fits into `bytes_per_texel`.
+    subsampling, of the best quality that fits into `bytes_per_texel`. The last picture is kept while the tensor lives
+    and nobody writes to it.
     """
+    kept = _PICTURES.get(image, _Pictures)
+    longest = min(max(image.shape[1:]), texture_px)
+    with kept.lock:
+        made_for = (0 if image.is_inference() else image._version, longest)
+        if kept.made_for != made_for:
+            kept.made_for, kept.sizes, kept.chosen = made_for, {}, None
+        if image.shape[0] == 4:
+            kept.chosen = kept.chosen or (None, _png(_picture(image, longest)))
+            return kept.chosen[1], "image/png"
+        scale = longest / max(image.shape[1:])
+        texels = math.prod(max(1, round(side * scale)) for side in image.shape[1:])
+        # A tiny picture is mostly header; its size is no reason to spoil it.
+        room = max(4096, bytes_per_texel * texels)
+        data, picture = b"", None
+        for quality in JPEG_QUALITIES:
+            # One that is known to be too large need not be made again, unless there is none smaller.
+            if kept.sizes.get(quality, 0) > room and quality != JPEG_QUALITIES[-1]:
+                continue
+            if kept.chosen is not None and kept.chosen[0] == quality:
+                data = kept.chosen[1]
+            else:
+                picture = picture or _picture(image, longest)
+                data = _jpeg(picture, quality)
+                kept.sizes[quality] = len(data)
+            if len(data) <= room or quality == JPEG_QUALITIES[-1]:
+                kept.chosen = quality, data
+                break
+        return data, "image/jpeg"
+
+
+def _picture(image: Tensor, longest: int) -> Image.Image:
     pixels = image.detach().cpu().permute(1, 2, 0).contiguous().numpy()
     picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    if max(picture.size) > texture_px:
-        scale = texture_px / max(picture.size)
+    if max(picture.size) > longest:
+        scale = longest / max(picture.size)
         size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
         picture = picture.resize(size, Image.Resampling.LANCZOS)
+    return picture
+
+
+def _png(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    if picture.mode == "RGBA":
-        picture.save(buffer, "PNG", compress_level=9)
-        return buffer.getvalue(), "image/png"
-    for quality in JPEG_QUALITIES:
-        buffer = io.BytesIO()
-        # subsampling=0 is 4:4:4. No optimize=True: Pillow's buffer for it is too small for noisy pictures and saving
-        # fails, for the gain of a few per cent.
-        picture.save(buffer, "JPEG", quality=quality, subsampling=0)
-        # A tiny picture is mostly header; its size is no reason to spoil it.
-        if buffer.tell() <= max(4096, bytes_per_texel * picture.width * picture.height):
-            break
-    return buffer.getvalue(), "image/jpeg"
+    picture.save(buffer, "PNG", compress_level=9)
+    return buffer.getvalue()
+
+
+def _jpeg(picture: Image.Image, quality: int) -> bytes:
+    buffer = io.BytesIO()
+    # subsampling=0 is 4:4:4. No optimize=True: Pillow's buffer for it is too small for noisy pictures and saving
+    # fails, for the gain of a few per cent.
+    picture.save(buffer, "JPEG", quality=quality, subsampling=0)
+    return buffer.getvalue()
 
 
 # -- Idle clip ----------------------------------------------------------------------------------
@@ -474,32 +630,31 @@ class _File:
             accessor |= {"min": _float_list(stored.min(axis=0)), "max": _float_list(stored.max(axis=0))}
         return self.append("accessors", accessor)
 
-    def sparse(self, offsets: NDArray[np.float32], bounds: bool) -> int:
-        """Morph offsets ``[N, 3]``: only the rows that are not zero (3.6.2.3), all rows where that is smaller."""
-        moved = np.flatnonzero(offsets.any(axis=1))
-        count = len(offsets)
+    def sparse(self, rows: _Rows) -> int:
+        """Morph offsets: only the rows that are not zero (3.6.2.3), all rows where that is smaller."""
+        moved, count = rows.moved, rows.count
         if len(moved) == 0:
             # Nothing stored reads as zeros; one such accessor serves every target.
-            if (count, bounds) not in self.zeros:
-                limits = {"min": [0.0] * 3, "max": [0.0] * 3} if bounds else {}
-                empty = {"componentType": FLOAT, "count": count, "type": "VEC3", **limits}
-                self.zeros[count, bounds] = self.append("accessors", empty)
-            return self.zeros[count, bounds]
+            key = (count, bool(rows.limits))
+            if key not in self.zeros:
+                empty = {"componentType": FLOAT, "count": count, "type": "VEC3", **rows.limits}
+                self.zeros[key] = self.append("accessors", empty)
+            return self.zeros[key]
         component = UNSIGNED_SHORT if count <= 65536 else UNSIGNED_INT
         width = np.dtype(DTYPES[component]).itemsize
         if len(moved) * (12 + width) >= count * 12:
-            return self.accessor(offsets, FLOAT, "VEC3", ARRAY_BUFFER, bounds)
+            dense = np.zeros((count, 3), np.float32)
+            dense[moved] = rows.values
+            return self.accessor(dense, FLOAT, "VEC3", ARRAY_BUFFER, bool(rows.limits))
         self.sparse_indices += b"\0" * (-len(self.sparse_indices) % width)
-        accessor: dict[str, Any] = {"componentType": FLOAT, "count": count, "type": "VEC3"}
-        if bounds:
-            accessor |= {"min": _float_list(offsets.min(axis=0)), "max": _float_list(offsets.max(axis=0))}
+        accessor: dict[str, Any] = {"componentType": FLOAT, "count": count, "type": "VEC3", **rows.limits}
         accessor["sparse"] = {
             "count": len(moved),
             "indices": {"byteOffset": len(self.sparse_indices), "componentType": component},
             "values": {"byteOffset": len(self.sparse_values)},
         }
         self.sparse_indices += moved.astype(DTYPES[component]).tobytes()
-        self.sparse_values += offsets[moved].tobytes()
+        self.sparse_values += rows.values.tobytes()
         self.pending.append(accessor["sparse"])
         return self.append("accessors", accessor)
 

@@ -6,6 +6,7 @@ Eyes, mouth and lashes are painted from a few numbers and a seed: what little a 
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -153,6 +154,7 @@ def _veins(rng: np.random.Generator, size: int) -> np.ndarray:
 # ---------------------------------------------------------------------------------------------- mouth
 
 
+@functools.lru_cache(maxsize=2)  # of one seed for everybody; whoever writes to a map copies it first
 def paint_mouth(size: int = 512, seed: int = 0) -> UInt8[Tensor, "3 {size} {size}"]:
     """The map of cavity, tongue, teeth and gums, sRGB.
 
@@ -204,6 +206,7 @@ def paint_mouth(size: int = 512, seed: int = 0) -> UInt8[Tensor, "3 {size} {size
 LASH_SRGB = (30, 21, 17)
 
 
+@functools.lru_cache(maxsize=2)
 def paint_lashes(
     size: int = 512, seed: int = 0, colour_srgb: tuple[int, int, int] = LASH_SRGB
 ) -> UInt8[Tensor, "4 {size} {size}"]:

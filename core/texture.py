@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,10 +24,10 @@ from core.albedo.parametric import SkinLook, paint_roughness, paint_skin, skin_t
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
-from core.fitting import tone_palette
+from core.fitting import light_and_tone, tone_palette
 from core.head import PARTS, HeadModel
 from core.landmarks import LEFT_IRIS, RIGHT_IRIS, Landmarks
-from core.lighting import Tone, constant_light, fit_light, fit_tone, shading
+from core.lighting import Tone, TonePalette, constant_light, shading
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.mesh import vertex_normals
 from core.photo import Photo
@@ -46,6 +47,8 @@ _NOSTRILS = (98, 327, 2, 1)
 
 VISIBILITY_SIDE_PX = 640  # the head's longer side in the depth map that decides what is hidden
 STATISTICS_SIDE = 128  # side of the map on which light and tone are fitted
+MATCHED_SHARE = 0.002  # of the map that two photos must show both, for their colours to be compared
+FINER = (1.05, 1.35)  # times as fine, between which one photo takes over from another
 
 
 # --- small tools on maps, in numpy because OpenCV is ------------------------------------------------------------------
@@ -111,7 +114,8 @@ class _Regions:
     face: inside mediapipe's face oval. centre: around eyes, nose and mouth. brows, eyes (with lids), lips, nostrils:
     around the landmarks' polygons; eye_surround: 17 mm around the eyes. beard: where beards grow. scalp: where hair
     grows; deep_scalp: that without the first 3 cm from the hairline. sockets: the inner side of the lids. inside: where
-    the map shows skin. texels_per_mm: in the middle of the face.
+    the map shows skin. portrait: what portraits show of the skin, from ear to ear and from the hairline to the chin;
+    own_left: 1 on the person's left half. texels_per_mm: in the middle of the face.
     """
 
     face: np.ndarray
@@ -126,6 +130,8 @@ class _Regions:
     ears: np.ndarray
     sockets: np.ndarray
     centre: np.ndarray
+    portrait: np.ndarray
+    own_left: np.ndarray
     inside: np.ndarray
     texels_per_mm: float
 
@@ -179,12 +185,14 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
     centre = (points[263] + points[33]) / 2
     x, y, z = np.moveaxis((p - centre) / span, 2, 0)
     z = z + 0.0115  # metres from the eyes' centres on the mean head
-    # Height of the hairline above the eyes against depth: nape, over the ear, sideburn, temple, forehead.
+    # Height of the hairline above the eyes against depth: nape, behind the ear, over it, sideburn, temple, forehead.
     hairline = np.interp(
         z,
-        [-0.175, -0.150, -0.125, -0.112, -0.100, -0.085, -0.068, -0.060, -0.050, -0.044, -0.020, 0.000, 0.015],
-        [-0.070, -0.072, -0.055, -0.020, 0.004, 0.010, 0.004, -0.022, -0.018, 0.010, 0.052, 0.066, 0.068],
-    )
+        [-0.175, -0.150, -0.125, -0.110, -0.104, -0.096, -0.080, -0.066, -0.060, -0.055, -0.046, -0.040, -0.020,
+         0.000, 0.015],
+        [-0.070, -0.072, -0.060, -0.045, -0.020, 0.006, 0.015, 0.012, -0.004, -0.016, -0.012, 0.012, 0.052,
+         0.066, 0.068],
+    )  # fmt: skip
 
     def region(name: str) -> np.ndarray:
         if name not in head.region_names:
@@ -193,7 +201,7 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
 
     ears = _smoothstep(0.2, 0.7, region("ears"))
     sockets = _smoothstep(0.3, 0.8, region("eye_sockets"))
-    scalp = _smoothstep(-0.006, 0.006, y - hairline) * (1 - _smoothstep(0.45, 0.8, region("ears")))
+    scalp = _smoothstep(-0.008, 0.008, y - hairline)
     depth_in_scalp = _smoothstep(0.004, 0.030, y - hairline)
     face = polygon(FACE_OVAL, 0.0, 2.0)
     outline = np.concatenate([pixel[list(RIGHT_EYE)], pixel[list(LEFT_EYE)], pixel[list(LIPS)], pixel[list(NOSE)]])
@@ -215,7 +223,11 @@ def _regions_of(key: _Identity, size: int) -> _Regions:
         at = (pixel[left] + pixel[right]) / 2
         cv2.circle(nostrils, (int(at[0]), int(at[1])), max(1, round(5 * density)), (1.0,), -1)
     nostrils = _blur(nostrils, density)
-    maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp, depth_in_scalp, ears, sockets, centre_map]
+    # The ears' backs lie behind 12 cm and no portrait shows them.
+    portrait = _smoothstep(chin_y - 0.006, chin_y + 0.006, y) * _smoothstep(-0.120, -0.105, z)
+    portrait = np.maximum(portrait * (1 - scalp), face) * (1 - sockets) * inside
+    maps = [face, brows, eyes, surround, lips, nostrils, beard, scalp, depth_in_scalp, ears, sockets, centre_map,
+            portrait, x > 0]  # fmt: skip
     return _Regions(*[m.astype(np.float32) for m in maps], inside=inside, texels_per_mm=density)
 
 
@@ -231,10 +243,12 @@ def _landmark_uv(head: HeadModel) -> Float[Tensor, "L 2"]:
 @dataclass(frozen=True, eq=False)
 class Unwrap:
     """What the photo shows of each texel. color_linear: ``[3, U, U]``, any value where the weight is 0. weight:
-    ``[U, U]`` 0..1, how far to trust it: 0 hidden, turned away or outside, 1 seen well."""
+    ``[U, U]`` 0..1, how far to trust it: 0 hidden, turned away or outside, 1 seen well. detail: ``[U, U]`` how finely
+    the photo shows the surface there, pixels per metre (geometric mean over directions)."""
 
     color_linear: Float[Tensor, "3 U U"]
     weight: Float[Tensor, "U U"]
+    detail: Float[Tensor, "U U"]
 
 
 @torch.no_grad()
@@ -320,6 +334,7 @@ def unwrap(
     return Unwrap(
         srgb_to_linear(_to_tensor(color, like)),
         torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32)).to(like),
+        torch.from_numpy((np.sqrt(np.maximum(cosine, 0)) * float(camera.focal_px) / depth).astype(np.float32)).to(like),
     )
 
 
@@ -714,13 +729,39 @@ def _around_iris(
 
 
 @dataclass(frozen=True, eq=False)
+class View:
+    """A fitted photo. vertices: the fitted head as it is in this photo (with its expression), head frame. camera: of
+    the whole photo. landmarks: what the detector saw, in photo pixels; they correct what the fit left over near the
+    features and show where the irises are. person_mask: 0..1 for every pixel of the photo."""
+
+    photo: Photo
+    vertices: Float[Tensor, "V 3"]
+    camera: Camera
+    landmarks: Landmarks | None = None
+    person_mask: Float[Tensor, "h w"] | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which share of the skin photos show, 0..1. portrait: of what portraits show, from ear to ear and from the
+    hairline to the chin; the others: of the ears, and of the sides of the face between them and the features."""
+
+    portrait: float
+    left_ear: float
+    right_ear: float
+    left_side: float
+    right_side: float
+
+
+@dataclass(frozen=True, eq=False)
 class TextureResult:
     """What `build_materials` found.
 
-    light_sh: ``[9, 3]`` in the convention of `render.Light.sh`. tone: place on the palette of skin colours, exposure
-    and cast. seen_fraction: share of the face that shows the photo's own texels, 0..1. weight: ``[U, U]`` their
-    weights. covered_fraction: share of the visible face that was left out as hair, glasses or hands. hair_srgb: the
-    hair's colour, None for bald people and where none was seen. iris_linear: None where the default was taken.
+    light_sh: ``[9, 3]`` of the first photo, in the convention of `render.Light.sh`. tone: place on the palette of skin
+    colours, exposure and cast. seen_fraction: share of the face that shows photos' own texels, 0..1. weight: ``[U, U]``
+    their weights. covered_fraction: share of the visible face that was left out in the first photo as hair, glasses or
+    hands. hair_srgb: the hair's colour, None for bald people and where none was seen. iris_linear: None where the
+    default was taken. seen: by the first photo, by the first two, and so on.
     """
 
     materials: Materials
@@ -731,6 +772,7 @@ class TextureResult:
     weight: Float[Tensor, "U U"]
     hair_srgb: tuple[float, float, float] | None
     iris_linear: tuple[float, float, float] | None
+    seen: tuple[Seen, ...]
 
     @property
     def melanin(self) -> float:
@@ -748,26 +790,114 @@ _LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 @torch.no_grad()
 def build_materials(
-    photo: Photo,
-    head: HeadModel,
-    vertices: Float[Tensor, "V 3"],
-    camera: Camera,
-    landmarks: Landmarks | None = None,
-    person_mask: Float[Tensor, "h w"] | None = None,
-    size: int = 1024,
+    head: HeadModel, views: Sequence[View], size: int = 1024, report: Callable[[float, int], None] | None = None
 ) -> TextureResult:
-    """All maps of a head from one fitted photo.
+    """All maps of a head from fitted photos of it, the most important (the one from the front) first.
 
-    vertices: the fitted head as it is in the photo (with its expression), head frame. camera: of the whole photo.
-    landmarks: what the detector saw, in photo pixels; they correct what the fit left over near the features and show
-    where the irises are. person_mask: 0..1 for every pixel of the photo. Deterministic.
+    Each photo gives a map of what it shows, without its light; where several show a place, the first is preferred in
+    the middle of the face and the one that shows it most finely elsewhere. The rest is completed. report: called
+    now and then with the share that is done, 0..1, and the photo at work; what it raises ends the work. Deterministic.
     """
-    seen = unwrap(photo, head, vertices, camera, person_mask, size, landmarks)
+    say = report or (lambda share, index: None)
     regions = _regions(head, size)
-    normals = torch.nn.functional.normalize(interpolate(head, vertex_normals(vertices, head.faces), size), dim=2)
+    features = np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils])
+    layers: list[_Layer] = []
+    for i, view in enumerate(views):
+        palette = _single_tone(layers[0].tone) if layers else tone_palette()
+
+        def at(share: float, i: int = i) -> None:
+            say((i + 0.55 * share) / (len(views) - 0.45), i)
+
+        layers.append(_layer(head, view, regions, features, palette, size, at))
+    first = layers[0]
+    for i in range(1, len(layers)):
+        layers[i] = _matched(layers[i], first, features)
+    tone, light, coarse = first.tone, first.light, first.coarse
+
+    # Hair: where the scalp is seen and is not skin.
+    scalp_seen = [layer.weight * regions.scalp for layer in layers]
+    scalp_total = sum(float(s.sum()) for s in scalp_seen)
+    hair_total = sum(float((s * layer.excluded).sum()) for s, layer in zip(scalp_seen, layers, strict=True))
+    has_hair = scalp_total > 0.01 * float(regions.scalp.sum()) and hair_total / max(scalp_total, 1e-6) > 0.35
+    # Without brows where the photos show their own: painted ones would look out from under them.
+    brows = regions.brows * regions.inside
+    seen_brows = np.maximum.reduce([layer.weight * (1 - layer.excluded) for layer in layers])
+    brows_seen = float((np.maximum(seen_brows, seen_brows[:, ::-1]) * brows).sum()) > 0.5 * float(brows.sum())
+    guide = coarse
+    if not brows_seen:
+        guide = _mean_skin(head, tone.melanin, tone.haemoglobin, size, SkinLook(scalp_hair=0.0, variation=0.0))
+    hair = None
+    if has_hair:
+        of_hair = [
+            s * (layer.excluded > 0.9) * (regions.scalp > 0.9) for s, layer in zip(scalp_seen, layers, strict=True)
+        ]
+        hair = _hair_color(np.concatenate([layer.albedo for layer in layers]), np.concatenate(of_hair))
+        guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
+    kept = [_kept(layer, regions, has_hair) for layer in layers]
+
+    # Where a colour may be carried on from: skin next to skin, hair next to hair, not features.
+    border = 4 * regions.scalp * (1 - regions.scalp)
+    trust = [
+        (1 - features) * (1 - layer.excluded * (1 - regions.scalp)) * (1 - border if has_hair else 1.0)
+        for layer in layers
+    ]
+    merged = _merged(layers, kept, trust, regions)
+    known = _to_tensor(merged.albedo.astype(np.float32), coarse)
+    kept_t, trust_t = (torch.from_numpy(np.ascontiguousarray(m, dtype=np.float32)) for m in (merged.kept, merged.trust))
+    own_kept, own_trust = (torch.from_numpy(np.ascontiguousarray(m[0], dtype=np.float32)) for m in (kept, trust))
+    other_side = complete(mirrored(known), mirrored(kept_t), guide, mirrored(trust_t))
+    say(0.75, 0)
+    final = complete(known, kept_t, other_side, trust_t)
+    say(0.83, 0)
+    lit = complete(first.seen.color_linear.clamp_min(1e-3), own_kept, final * light, own_trust)
+    say(0.9, 0)
+
+    iris = None
+    if views[0].landmarks is not None:
+        iris = iris_color(views[0].photo, views[0].landmarks, tone.exposure * tone.cast)
+    face, covered = regions.face * regions.inside, first.weight * first.excluded
+    materials = _materials(head, tone, final, lit, iris, hair)
+    return TextureResult(
+        materials=materials,
+        light_sh=first.light_sh,
+        tone=tone,
+        seen_fraction=float((merged.kept * face).sum() / face.sum()),
+        covered_fraction=float((covered * face).sum() / max(float((first.weight * face).sum()), 1e-6)),
+        weight=kept_t,
+        hair_srgb=None if hair is None else _srgb(hair),
+        iris_linear=iris,
+        seen=tuple(_seen(_union(kept[: i + 1]), regions) for i in range(len(kept))),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """What one photo says of the skin. albedo ``[U, U, 3]``: without light and shine, any value where the weight is 0.
+    weight ``[U, U]``: how far to trust it; excluded: where it is no skin (hair, glasses, hands)."""
+
+    seen: Unwrap
+    tone: Tone
+    light_sh: Tensor
+    light: Tensor
+    coarse: Tensor
+    albedo: np.ndarray
+    weight: np.ndarray
+    excluded: np.ndarray
+
+
+def _layer(
+    head: HeadModel, view: View, regions: _Regions, features: np.ndarray, palette: TonePalette, size: int,
+    say: Callable[[float], None],
+) -> _Layer:  # fmt: skip
+    """One photo unwrapped, told from what is not skin, and freed from light and shine."""
+    seen = unwrap(view.photo, head, view.vertices, view.camera, view.person_mask, size, view.landmarks)
+    say(0.45)
+    normals = interpolate(head, vertex_normals(view.vertices, head.faces), size)
+    normals = torch.nn.functional.normalize(normals, dim=2)
     weight = seen.weight.numpy()
 
-    tone, sh, skin = _light_and_tone(head, photo, landmarks, seen, normals, regions)
+    tone, sh, skin = _light_and_tone(head, view, seen, normals, regions, palette)
+    say(0.65)
     light = shading(normals, sh).permute(2, 0, 1)
     coarse = _mean_skin(head, tone.melanin, tone.haemoglobin, size)
 
@@ -779,61 +909,103 @@ def build_materials(
     small_weight = _shrink(weight, step)
     uneven = _uneven(residual, small_weight * skin[step // 2 :: step, step // 2 :: step], small)
     small_excluded = foreign(residual - uneven, small_weight, small)
-    features = np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils])
     small_features = features[step // 2 :: step, step // 2 :: step]
     uneven = _uneven(residual, small_weight * (1 - small_excluded) * (1 - small_features), small)
     excluded = _enlarge(small_excluded, size)
     clean = weight * (1 - excluded) * (1 - features)
     albedo = albedo * np.exp(-_enlarge(uneven, size))
     albedo = np.clip(_without_highlights(albedo, clean, regions), 0.002, 0.98)
+    say(1.0)
+    return _Layer(seen, tone, sh, light, coarse, albedo, weight, excluded)
 
-    # Hair: where the scalp is seen and is not skin.
-    scalp_seen = weight * regions.scalp
-    hair_share = float((scalp_seen * excluded).sum()) / max(float(scalp_seen.sum()), 1e-6)
-    has_hair = float(scalp_seen.sum()) > 0.01 * float(regions.scalp.sum()) and hair_share > 0.35
-    # Without brows where the photo shows its own: painted ones would look out from under them.
-    brows = regions.brows * regions.inside
-    seen_brows = weight * (1 - excluded)
-    brows_seen = float((np.maximum(seen_brows, seen_brows[:, ::-1]) * brows).sum()) > 0.5 * float(brows.sum())
-    guide = coarse
-    if not brows_seen:
-        guide = _mean_skin(head, tone.melanin, tone.haemoglobin, size, SkinLook(scalp_hair=0.0, variation=0.0))
-    hair = None
-    kept = weight * (1 - excluded)
-    if has_hair:
-        hair = _hair_color(albedo, scalp_seen * (excluded > 0.9) * (regions.scalp > 0.9))
-        guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
-        # The photo's own hair shows near the hairline; farther up it would be a smear of what stands above the skull.
-        kept = weight * (1 - excluded * (1 - regions.scalp)) * (1 - 0.8 * regions.deep_scalp)
 
-    # Where a colour may be carried on from: skin next to skin, hair next to hair, not features.
-    border = 4 * regions.scalp * (1 - regions.scalp)
-    trust = (1 - features) * (1 - excluded * (1 - regions.scalp)) * (1 - border if has_hair else 1.0)
-    known = _to_tensor(albedo.astype(np.float32), coarse)
-    kept_t, trust_t = (torch.from_numpy(np.ascontiguousarray(m, dtype=np.float32)) for m in (kept, trust))
-    other_side = complete(mirrored(known), mirrored(kept_t), guide, mirrored(trust_t))
-    final = complete(known, kept_t, other_side, trust_t)
-    lit = complete(seen.color_linear.clamp_min(1e-3), kept_t, final * light, trust_t)
+def _single_tone(tone: Tone) -> TonePalette:
+    """A palette with nothing to choose: other photos of one person differ in exposure and cast, not in skin."""
+    return TonePalette(
+        torch.tensor([tone.melanin]),
+        torch.tensor([tone.haemoglobin]),
+        skin_tone(tone.melanin, tone.haemoglobin).reshape(1, 1, 3),
+    )
 
-    iris = None
-    if landmarks is not None:
-        iris = iris_color(photo, landmarks, tone.exposure * tone.cast)
-    face = regions.face * regions.inside
-    materials = _materials(head, tone, final, lit, iris, hair)
-    return TextureResult(
-        materials=materials,
-        light_sh=sh,
-        tone=tone,
-        seen_fraction=float((kept * face).sum() / face.sum()),
-        covered_fraction=float((weight * excluded * face).sum() / max(float((weight * face).sum()), 1e-6)),
-        weight=kept_t,
-        hair_srgb=None if hair is None else _srgb(hair),
-        iris_linear=iris,
+
+def _matched(layer: _Layer, first: _Layer, features: np.ndarray) -> _Layer:
+    """The layer in the colours of the first: one gain per channel, the median over what both show of plain skin."""
+    both = (
+        layer.weight * (1 - layer.excluded) * first.weight * (1 - first.excluded) * (1 - features) > 0.25
+    )  # fmt: skip
+    if int(both.sum()) < MATCHED_SHARE * both.size:
+        return layer
+    ratio = np.log(first.albedo[both] / layer.albedo[both])
+    gain = np.exp(np.clip(np.median(ratio, axis=0), -0.7, 0.7)).astype(np.float32)
+    return replace(layer, albedo=np.clip(layer.albedo * gain, 0.002, 0.98))
+
+
+def _kept(layer: _Layer, regions: _Regions, has_hair: bool) -> np.ndarray:
+    """What of a layer's texels goes into the map, 0..1."""
+    if not has_hair:
+        return layer.weight * (1 - layer.excluded)
+    # The photo's own hair shows near the hairline; farther up it would be a smear of what stands above the skull.
+    return layer.weight * (1 - layer.excluded * (1 - regions.scalp)) * (1 - 0.8 * regions.deep_scalp)
+
+
+def _union(weights: Sequence[np.ndarray]) -> np.ndarray:
+    total = weights[0]
+    for weight in weights[1:]:
+        total = 1 - (1 - total) * (1 - weight)
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class _Merged:
+    """One map of several layers: albedo ``[U, U, 3]``, what is kept of it and what may colour the rest ``[U, U]``."""
+
+    albedo: np.ndarray
+    kept: np.ndarray
+    trust: np.ndarray
+
+
+def _merged(
+    layers: Sequence[_Layer], kept: Sequence[np.ndarray], trust: Sequence[np.ndarray], regions: _Regions
+) -> _Merged:
+    """The layers on top of each other, the first uppermost, with their colours carried into each other (`complete`).
+
+    Outside the middle of the face a layer gives way to one below that shows the place `FINER` times as finely.
+    """
+    albedo, under, under_trust = layers[-1].albedo, kept[-1], trust[-1]
+    under_detail = layers[-1].seen.detail.numpy()
+    for layer, own_kept, own_trust in list(zip(layers, kept, trust, strict=True))[-2::-1]:
+        detail = layer.seen.detail.numpy()
+        finer = _smoothstep(*FINER, under_detail / np.maximum(detail, 1e-6)) * under * (1 - regions.centre)
+        over = own_kept * (1 - finer)
+        # Of what shows, the share of the upper one: all where the lower has nothing to show.
+        share = over / np.maximum(over + (1 - over) * under, 1e-6)
+        like = layer.seen.color_linear
+        upper, lower = (_to_tensor(a.astype(np.float32), like) for a in (layer.albedo, albedo))
+        share_t, sure_t = (
+            torch.from_numpy(np.ascontiguousarray(m, dtype=np.float32))
+            for m in (share, own_trust * under * under_trust)
+        )
+        albedo = _to_numpy(complete(upper, share_t, lower, sure_t))
+        under_trust = share * own_trust + (1 - share) * under_trust
+        under_detail = share * detail + (1 - share) * under_detail
+        under = 1 - (1 - own_kept) * (1 - under)
+    return _Merged(albedo, under, under_trust)
+
+
+def _seen(kept: np.ndarray, regions: _Regions) -> Seen:
+    def share(region: np.ndarray) -> float:
+        return float((kept * region).sum() / max(float(region.sum()), 1e-6))
+
+    ears = regions.ears * regions.portrait
+    sides = regions.portrait * (1 - regions.centre) * (1 - regions.ears) * (1 - regions.face)
+    left, right = regions.own_left, 1 - regions.own_left
+    return Seen(
+        share(regions.portrait), share(ears * left), share(ears * right), share(sides * left), share(sides * right)
     )
 
 
 def _light_and_tone(
-    head: HeadModel, photo: Photo, landmarks: Landmarks | None, seen: Unwrap, normals: Tensor, regions: _Regions
+    head: HeadModel, view: View, seen: Unwrap, normals: Tensor, regions: _Regions, palette: TonePalette
 ) -> tuple[Tone, Tensor, np.ndarray]:
     """Tone and light in turns, on a thinned map; and the mask ``[U, U]`` of texels that are surely skin by place."""
     skin = regions.face * (1 - np.maximum.reduce([regions.brows, regions.eyes, regions.lips, regions.nostrils]))
@@ -850,7 +1022,6 @@ def _light_and_tone(
     mass = mass * (color.max(1) < 0.96) * (color.min(1) > 0.002)
     used = np.nonzero(mass > 0.2)[0]
     used = used[:: max(1, len(used) // 2500)]  # of many thousand neighbours, few are independent
-    palette = tone_palette()
     relief = _mean_skin(head, 0.25, 0.45, STATISTICS_SIDE) / skin_tone(0.25, 0.45)[:, None, None]
     if len(used) < 64:
         middle = palette.colors_linear.shape[0] // 3, palette.colors_linear.shape[1] // 2
@@ -862,16 +1033,8 @@ def _light_and_tone(
     # How the mean skin differs from its tone at each place: rosy cheeks, pale forehead.
     grid = (torch.nn.functional.interpolate(relief[None], size=mask.shape, mode="bilinear")[0]).reshape(3, -1).T
     place = grid[torch.from_numpy(used)]
-    reference = None if landmarks is None else sclera_light(photo, landmarks)
-    relative = place
-    for _ in range(3):
-        tone = fit_tone(colors / relative, weights, palette, reference)
-        expected = skin_tone(tone.melanin, tone.haemoglobin) * place
-        sh = fit_light(colors, directions, expected, weights, mean_irradiance=tone.exposure * tone.cast)
-        light = shading(directions, sh)
-        level = (light * weights[:, None]).sum(0) / weights.sum()
-        relative = place * light / level
-    return tone, sh, skin
+    reference = None if view.landmarks is None else sclera_light(view.photo, view.landmarks)
+    return *light_and_tone(colors, directions, place, weights, palette, reference), skin
 
 
 def _hair_color(albedo: np.ndarray, weight: np.ndarray) -> np.ndarray:

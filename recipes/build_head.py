@@ -586,7 +586,10 @@ def main() -> None:
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     tensors, metadata = build(options.samples, options.seed)
-    save_file(tensors, str(options.out), {"head": json.dumps(metadata)})
+    # Whole or not at all: what is there stays until its successor is complete.
+    fresh = options.out.with_suffix(".new")
+    save_file(tensors, str(fresh), {"head": json.dumps(metadata)})
+    fresh.replace(options.out)
     log.info("%s: %d vertices, %.2f MB", options.out.name, len(tensors["template"]), options.out.stat().st_size / 1e6)
 
 

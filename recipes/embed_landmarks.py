@@ -260,7 +260,10 @@ def main() -> None:
         "regions": list(regions),
         "landmark_spread_mm": round(float(np.median(spread)) * 1e3, 3),
     }
-    save_file(tensors, str(path), {"head": json.dumps(metadata)})
+    # Whole or not at all: what is there stays until its successor is complete.
+    fresh = path.with_suffix(".new")
+    save_file(tensors, str(fresh), {"head": json.dumps(metadata)})
+    fresh.replace(path)
 
 
 if __name__ == "__main__":

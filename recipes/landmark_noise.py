@@ -159,7 +159,10 @@ def main() -> None:
         "seed": options.seed,
         "raw_error_spans": round(float(errors(data)[0].pow(2).mean().sqrt()), 5),
     }
-    save_file(tensors, str(options.out), {"landmark_noise": json.dumps(facts)})
+    # Whole or not at all: what is there stays until its successor is complete.
+    fresh = options.out.with_suffix(".new")
+    save_file(tensors, str(fresh), {"landmark_noise": json.dumps(facts)})
+    fresh.replace(options.out)
 
 
 if __name__ == "__main__":

@@ -293,7 +293,10 @@ def main() -> None:
         for name, ours, theirs in texel_density(options.size):
             log.info("%-10s %10.2f %10.2f   x %.1f", name, ours, theirs, ours / theirs)
     if options.prior is not None:
-        save_file(fit_prior(options.data), str(options.prior))
+        # Whole or not at all: what is there stays until its successor is complete.
+        fresh = options.prior.with_suffix(".new")
+        save_file(fit_prior(options.data), str(fresh))
+        fresh.replace(options.prior)
         log.info("%s: %.0f kB", options.prior.name, options.prior.stat().st_size / 1e3)
     if options.out is not None:
         skins = sorted((options.data / "skins").glob("*.png"))

@@ -1,8 +1,8 @@
 """Make every picture of the documentation: ``python -m recipes.pictures``.
 
 What they show comes from two sources that anyone may use: scikit-image's public-domain portrait of the astronaut
-Eileen Collins (NASA), and heads that Likeness invents. The last picture is the page itself, from a real browser;
-it needs Chromium and playwright (requirements-dev.txt), and stays as it is where they are missing.
+Eileen Collins (NASA), and heads that Likeness invents. Those of the page itself come from a real browser (`screens`)
+and stay as they are where it is missing.
 """
 
 from __future__ import annotations
@@ -13,13 +13,7 @@ import functools
 import logging
 import math
 import os
-import re
-import shutil
-import socket
-import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +33,7 @@ from core.materials import Materials
 from core.photo import Photo, load_photo
 from core.pipeline import generate, reconstruct
 from core.render import fragments, render_head
+from recipes import screens
 
 log = logging.getLogger("pictures")
 
@@ -46,25 +41,13 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 JPEG_QUALITY = 88
+SCREEN_QUALITY = 82  # text and plain areas bear it
 GAP = 6  # pixels between tiles
 WALL = (235, 237, 240)  # the renderer's background, sRGB bytes
 DISTANCE_M = 1.1  # a portrait photographer's
 # Head frame: about the middle of the head without its neck, so that a turn keeps it in the frame.
 FRAME_CENTRE_M = (0.0, -0.02, -0.07)
 FRAME_HEIGHT_M = 0.27
-
-# What a browser needs to draw WebGL without a GPU and to leave the network alone.
-BROWSER_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",
-    "--use-angle=swiftshader",
-]
-PATIENCE_S = 180  # for a busy machine
 
 
 @dataclass(frozen=True)
@@ -352,102 +335,46 @@ def region_materials(head: HeadModel) -> Materials:
     return replace(paint_materials(head, random_look(0), size=size), skin_albedo=painted.permute(2, 0, 1).byte())
 
 
-def page(_head: HeadModel) -> Image.Image | None:
-    """The page with the astronaut's head on it, from a browser; None where there is none."""
-    import skimage.data
-
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        chromium = None
-    if chromium is None:
-        log.info("page: left as it is; Chromium and playwright are needed to make it")
-        return None
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        Image.fromarray(skimage.data.astronaut()).save(folder / "astronaut.png")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        settings = {"GRADIO_SERVER_PORT": str(port), "GRADIO_TEMP_DIR": str(folder / "uploads")}
-        with (folder / "log.txt").open("w+b") as output:
-            server = subprocess.Popen(
-                [sys.executable, "app.py"], cwd=ROOT, env=os.environ | settings, stdout=output, stderr=output
-            )
-            try:
-                address = _address(server, folder / "log.txt")
-                with sync_playwright() as driver:
-                    browser = driver.chromium.launch(executable_path=chromium, headless=True, args=BROWSER_ARGUMENTS)
-                    screenshot = _photograph(browser, address, folder)
-                    browser.close()
-            finally:
-                server.terminate()
-                server.wait(30)
-        return Image.open(screenshot).convert("RGB")
-
-
-def _address(server: subprocess.Popen[bytes], output: Path) -> str:
-    """What the server says where it is, once it says so."""
-    until = time.monotonic() + PATIENCE_S
-    while not (found := re.search(r"http://127\.0\.0\.1:\d+", output.read_text())):
-        if server.poll() is not None or time.monotonic() > until:
-            raise RuntimeError(f"The app did not start. It said:\n{output.read_text()}")
-        time.sleep(0.2)
-    return found[0]
-
-
-def _photograph(browser: object, address: str, folder: Path) -> Path:
-    """Upload the photo, wait for the final head, take the picture."""
-    from playwright.sync_api import Browser
-
-    assert isinstance(browser, Browser)
-    view = browser.new_page(viewport={"width": 1280, "height": 800})
-    view.set_default_timeout(PATIENCE_S * 1000)
-    view.add_init_script(
-        "window.finals = 0; window.addEventListener('likeness:head', (event) => finals += event.detail.final);"
-    )
-    view.goto(address)
-    view.wait_for_function("finals >= 1")
-    view.locator("#likeness-photo input[type=file]").set_input_files(folder / "astronaut.png")
-    view.wait_for_function("finals >= 2 || document.querySelector('#likeness-status .problem')")
-    # The viewer eases into its view, and messages fade.
-    view.wait_for_timeout(4000)
-    path = folder / "page.png"
-    view.screenshot(path=path, style="[class*=toast] { visibility: hidden !important }")
-    return path
-
-
-PICTURES: dict[str, Callable[[HeadModel], Image.Image | None]] = {
+# Drawn by Likeness's own renderer.
+DRAWN: dict[str, Callable[[HeadModel], Image.Image]] = {
     "hero": hero,
     "stages": stages,
     "random_heads": random_heads,
     "expressions": expressions,
     "atlas": atlas,
     "embedding": embedding,
-    "page": page,
 }
+PICTURES = (*DRAWN, *screens.SCREENS)
 
 
 @torch.no_grad()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.pictures", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=list(PICTURES), default=list(PICTURES), help="these pictures")
+    parser.add_argument("--only", nargs="+", choices=PICTURES, default=PICTURES, help="these pictures")
     parser.add_argument("--out", type=Path, default=DOCS, help="another folder than docs/")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options.out.mkdir(parents=True, exist_ok=True)
-    head = load_head()
-    for name in options.only:
-        started = time.perf_counter()
-        picture = PICTURES[name](head)
-        if picture is not None:
-            path = options.out / f"{name}.jpg"
-            picture.save(path, quality=JPEG_QUALITY, optimize=True, progressive=True)
-            size = f"{picture.width} x {picture.height}, {path.stat().st_size / 1e3:.0f} kB"
-            log.info("%s: %s, %.0f s", path.name, size, time.perf_counter() - started)
+
+    def save(name: str, picture: Image.Image, quality: int) -> None:
+        path = options.out / f"{name}.jpg"
+        picture.save(path, quality=quality, optimize=True, progressive=True)
+        log.info("%s: %d x %d, %.0f kB", path.name, *picture.size, path.stat().st_size / 1e3)
+
+    if drawn := [name for name in options.only if name in DRAWN]:
+        head = load_head()
+        for name in drawn:
+            save(name, DRAWN[name](head), JPEG_QUALITY)
+    if wanted := [name for name in options.only if name in screens.SCREENS]:
+        with screens.opened() as studio:
+            if studio is None:
+                log.info("The page's pictures stay as they are; Chromium and playwright are needed to make them.")
+                return 0
+            for name in wanted:
+                screen = screens.SCREENS[name](studio)
+                save(name, sheet(screen.tiles, screen.columns, screen.captions), SCREEN_QUALITY)
     return 0
 
 

@@ -81,9 +81,11 @@ def benchmark_sections(results: Mapping[str, Any]) -> dict[str, str]:
                 for row in rows
             ),
         )
-    for name in ("fidelity", "focal"):
+    for name in ("fidelity", "sides", "focal"):
         if measured(results, name):
             sections[name] = _geometry(results[name], by_yaw=name == "fidelity")
+    if measured(results, "frames"):
+        sections["frames"] = _frames(results["frames"])
     if measured(results, "photos"):
         sections["photos"] = _photos(results["photos"])
     return sections
@@ -101,8 +103,6 @@ def _speed(speed: Mapping[str, Any]) -> str:
     rows.append(("**all**", f"**{number(speed['cold_total_s'])}**", f"**{number(speed['warm_total_s'])}**"))
     lines = [
         table(("stage", "first photo, s", f"later photos, s (median of {speed['runs']})"), rows),
-        "",
-        "Stages with a dot are parts of the stage before them.",
         "",
         table(
             ("", ""),
@@ -138,6 +138,22 @@ def _geometry(rows: Sequence[Mapping[str, Any]], by_yaw: bool) -> str:
         )
     header = ("estimator", "yaw, degrees", "heads", "failed", "median, mm", "mean, mm", "std, mm")
     return table((*header, "ratio of medians", "ratio of means"), cells)
+
+
+def _frames(rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ("window", "CSS px", "pixel ratio", "median, ms", "95th percentile, ms", "changes x runs")
+    cells = (
+        (
+            row["window"],
+            f"{row['width']} x {row['height']}",
+            f"{row['pixel_ratio']:g}",
+            number(row["median_ms"], 1),
+            number(row["p95_ms"], 1),
+            f"{row['changes']} x {row['runs']}",
+        )
+        for row in rows
+    )
+    return f"{table(header, cells)}\n\nDrawn by: {rows[0]['renderer']}."
 
 
 def _photos(report: Mapping[str, Any]) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports torch or numpy. More threads than cores turn milliseconds into seconds, so the workers of
@@ -45,3 +49,14 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the optional data folder ../shared/data is absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loops_of_others_end_here() -> Iterator[None]:
+    """Gradio and playwright leave event loops to the garbage collector. Their warnings, which are errors here, would
+    hit whichever test is running when it comes round, in any file after theirs."""
+    yield
+    if {"gradio", "gradio_client", "playwright"} & sys.modules.keys():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()

@@ -1,10 +1,10 @@
-"""The page without a browser: the protocol on both sides, the handlers, the visitors' folders, the arrangement."""
+"""The page without a browser: the protocol on both sides, the handlers, what is kept of visitors, the arrangement."""
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import dataclasses
+import io
 import json
 import os
 import re
@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,51 +20,92 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
-from app import handlers, protocol, sessions
-from app.handlers import HeadMaker, PageUpdate
-from core.errors import PhotoError
+from app import handlers, making, protocol, sessions
+from app.files import Files
+from app.handlers import Handlers, Line, PageUpdate
+from app.making import CameraFound, Made, Maker, Order, Step
+from app.work import Work
+from core.errors import LikenessError, PhotoError
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "app/static"
-FIRST_GLB, FINAL_GLB = b"glTF first", b"glTF final"
+CAMERA = CameraFound(900.0, 4.0, 3.0, [float(i) for i in range(16)])
+POINTS = [1.0, 2.0, 3.0, 4.0]
 
 
-def avatar(name: str = "ada", glb: bytes = FINAL_GLB) -> Any:
-    findings = (
-        SimpleNamespace(code="turned", severity="warning", sentence="The face is turned.", advice="Look ahead."),
-        SimpleNamespace(code="grey", severity="info", sentence="The photo is black and white.", advice=""),
-    )
+def jpeg(width: int = 8, height: int = 6, colour: str = "red") -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (64 * width, 64 * height), colour).save(out, "JPEG")
+    return out.getvalue()
+
+
+PHOTO = jpeg()
+
+
+def avatar(name: str = "ada", seed: int | None = None, findings: tuple[Any, ...] | None = None) -> Any:
+    if findings is None:
+        findings = (
+            SimpleNamespace(code="turned", severity="warning", sentence="The face is turned.", advice="Look ahead."),
+            SimpleNamespace(code="grey", severity="info", sentence="The photo is black and white.", advice=""),
+        )
     quality = SimpleNamespace(summary="A usable photo.", confidence=0.634, findings=findings)
-    return SimpleNamespace(name=name, glb=glb, quality=quality)
+    return SimpleNamespace(name=name, amounts={}, quality=quality, provenance=SimpleNamespace(seed=seed))
 
 
-def maker(reconstruct: Any = None) -> HeadMaker:
-    def two_stages(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
-        assert photo.read_bytes() == b"pixels"
-        progress("landmarks", 0.1, None)
-        progress("refine", 0.4, avatar(glb=FIRST_GLB))
-        return avatar()
+def glb(shown: Any) -> bytes:
+    """Says whose head it is and how it is shaped."""
+    return f"glTF {shown.name} {dict(shown.amounts)}".encode()
 
-    return HeadMaker(
-        reconstruct=reconstruct or two_stages,
-        generate=lambda seed, attributes: avatar(f"head {seed}", f"glTF {seed} {dict(attributes)}".encode()),
-        glb=lambda result: cast(Any, result).glb,
-    )
+
+def two_stages(order: Order) -> Iterator[Step | Made | None]:
+    """A core that finds a face in every photo, and names the head after it."""
+    found = avatar(" ".join(Path(source.name).stem for source in (order.front, *order.sides)))
+    yield Step("read", 0.0)
+    yield Step("landmarks", 0.2, {"read": 0.1, "detect": 0.2}, 0, (512, 384), POINTS)
+    yield None
+    yield Step("refine", 0.4, {"read": 0.1, "detect": 0.2, "fit": 0.3}, glb=b"glTF first", camera=CAMERA)
+    yield Made(found, glb(found), CAMERA, (512, 384), {"read": 0.1, "detect": 0.2, "fit": 0.3, "total": 0.7})
+
+
+def failing(error: BaseException) -> Callable[[Order], Iterator[Step | Made | None]]:
+    """A core that fails when the first head is on show already."""
+
+    def reconstruct(order: Order) -> Iterator[Step | Made | None]:
+        yield Step("landmarks", 0.2, {"read": 0.1}, 0, (512, 384), POINTS)
+        yield Step("refine", 0.4, {"read": 0.1}, glb=b"glTF first", camera=CAMERA)
+        raise error
+
+    return reconstruct
+
+
+def maker(reconstruct: Any = two_stages) -> Maker:
+    def reshape(shown: Any, amounts: Any) -> Any:
+        if "horns" in amounts:
+            raise LikenessError("There is no attribute 'horns'.")
+        return SimpleNamespace(**{**vars(shown), "amounts": dict(amounts)})
+
+    return Maker(reconstruct, lambda seed: avatar(f"random {seed}", seed, ()), cast(Any, reshape), glb)
 
 
 class Page:
-    """Handlers with a fake core and an upload folder."""
+    """Handlers with a fake core, and what a browser would have of them."""
 
-    def __init__(self, folder: Path, reconstruct: Any = None) -> None:
-        self.uploads = folder / "uploads"
-        self.uploads.mkdir()
-        self.sessions = sessions.Sessions(self.uploads / "visitors")
-        self.handlers = handlers.Handlers(lambda: maker(reconstruct), self.sessions, self.uploads, str)
+    def __init__(self, folder: Path, reconstruct: Any = two_stages) -> None:
+        self.files = Files(folder / "virtual")
+        self.sessions = sessions.Sessions(self.files)
+        self.work = Work()
+        self.handlers = Handlers(lambda: maker(reconstruct), self.sessions, str, self.work)
 
-    def upload(self, data: bytes = b"pixels") -> Path:
-        path = self.uploads / "photo.jpg"
-        path.write_bytes(data)
-        return path
+    def upload(self, data: bytes = PHOTO, name: str = "ada.jpg") -> Path:
+        return self.files.take_in(name, data)
+
+    def photo(self, session: str = "visitor", name: str = "ada.jpg", data: bytes = PHOTO) -> list[PageUpdate]:
+        return list(self.handlers.from_photo(self.upload(data, name), session))
+
+    def read(self, load: protocol.LoadHead) -> bytes:
+        stored = self.files.read(load.url)
+        assert stored is not None
+        return stored.data
 
 
 @pytest.fixture
@@ -72,8 +113,12 @@ def page(tmp_path: Path) -> Page:
     return Page(tmp_path)
 
 
+def messages(updates: list[PageUpdate], kind: type[Any]) -> list[Any]:
+    return [message for update in updates for message in update.messages if isinstance(message, kind)]
+
+
 def loads(updates: list[PageUpdate]) -> list[protocol.LoadHead]:
-    return [message for update in updates for message in update.messages if isinstance(message, protocol.LoadHead)]
+    return messages(updates, protocol.LoadHead)
 
 
 # -- Protocol ---------------------------------------------------------------------------------------
@@ -95,6 +140,7 @@ def examples() -> Iterator[protocol.Message]:
         "float": 0.5,
         "bool": True,
         "list[str]": ["jawOpen"],
+        "list[float]": [0.5],
         "dict[str, float]": {"jawOpen": 0.5},
     }
     for message in protocol.MESSAGES:
@@ -159,169 +205,403 @@ def test_the_import_map_leads_to_files_that_set_up_has_copied() -> None:
 # -- Handlers ---------------------------------------------------------------------------------------
 
 
-def test_a_photo_shows_a_first_head_then_the_final_one(page: Page) -> None:
+def test_a_photo_shows_its_landmarks_a_first_head_and_the_final_one(page: Page) -> None:
     upload = page.upload()
     contents, updates = [], []
     for update in page.handlers.from_photo(upload, "visitor"):
         updates.append(update)
-        contents += [Path(message.url).read_bytes() for message in loads([update])]
-    assert contents == [FIRST_GLB, FINAL_GLB]
-    assert [(load.final, load.file_name) for load in loads(updates)] == [(False, "first.glb"), (True, "ada.glb")]
+        contents += [page.read(load) for load in loads([update])]
+    assert contents == [b"glTF first", b"glTF ada {}"]
+    assert [(load.final, load.original, load.file_name) for load in loads(updates)] == [
+        (False, True, "first.glb"),
+        (True, True, "ada.glb"),
+    ]
     # The first head cannot be saved; the final one can, and the progress bar goes.
     assert [update.can_save for update in updates if loads([update])] == [False, True]
     assert updates[-1].messages[-1] == protocol.ShowProgress(None, 1.0)
-    fractions = [m.fraction for u in updates for m in u.messages if isinstance(m, protocol.ShowProgress)]
+    fractions = [message.fraction for message in messages(updates, protocol.ShowProgress)]
     assert fractions == sorted(fractions)
-    assert not upload.exists()
+    # The photo comes with its landmarks, then with its camera, then without covering the head.
+    photos = messages(updates, protocol.SetPhoto)
+    assert [(photo.reading, photo.points_px, photo.transform) for photo in photos] == [
+        (True, POINTS, []),
+        (False, POINTS, CAMERA.transform),
+        (False, POINTS, CAMERA.transform),
+    ]
+    assert {(photo.width_px, photo.height_px) for photo in photos} == {(512, 384)}
+    (url,) = {photo.url for photo in photos}
+    stored = page.files.read(url)
+    assert stored is not None and stored.media_type == "image/jpeg"
+    with Image.open(io.BytesIO(stored.data)) as shown:
+        assert shown.size == (512, 384)
+
+
+def test_stages_are_listed_as_they_finish(page: Page) -> None:
+    updates = page.photo()
+    lists = [[(row.text, row.seconds) for row in update.stages] for update in updates if update.stages]
+    assert lists[0] == [("Reading the photo", None)]
+    assert lists[1] == [("Photo read", 0.1), ("Face found", 0.2), ("Finding eyes, nose and mouth", None)]
+    assert lists[-1] == [("Photo read", 0.1), ("Face found", 0.2), ("Shape", 0.3)]
+    assert updates[-1].total_s == 0.7
+    assert [update.busy for update in updates if update.busy is not None][-2:] == [True, False]
 
 
 def test_the_quality_report_is_words_in_the_order_given(page: Page) -> None:
-    *_, last = page.handlers.from_photo(page.upload(), "visitor")
-    assert [(line.kind, line.text) for line in last.lines] == [
-        ("done", "A usable photo. Confidence 63 %."),
-        ("warning", "The face is turned. Look ahead."),
-        ("info", "The photo is black and white."),
-    ]
+    last = page.photo()[-1]
+    assert last.lines == (
+        Line("done", "A usable photo. Confidence 63 %."),
+        Line("warning", "The face is turned. Look ahead."),
+        Line("info", "The photo is black and white."),
+    )
+    assert last.report is not None
+    assert (last.report["name"], last.report["confidence"], last.report["seconds"]["fit"]) == ("ada", 0.634, 0.3)
+    json.dumps(last.report)
 
 
-def test_a_photo_without_a_face_is_a_sentence_and_the_head_on_show_stays(tmp_path: Path) -> None:
-    def fail(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
-        raise PhotoError("No face was found in this photo. Choose one.")
-
-    page = Page(tmp_path, fail)
-    upload = page.upload()
+@pytest.mark.parametrize("before", ["nothing", "random", "photo"])
+def test_a_failure_brings_back_what_was_there(tmp_path: Path, before: str) -> None:
+    sentence = "The light could not be found. Choose another photo."
+    page = Page(tmp_path)
+    shown = {"random": lambda: list(page.handlers.random_head("visitor", 1, {"age": 1.0})), "photo": page.photo}
+    earlier = shown[before]() if before in shown else []
+    held = page.files.size_bytes("visitor")
+    page.handlers._maker = lambda: maker(failing(PhotoError(sentence)))
+    upload = page.upload(name="bad.jpg")
     updates = list(page.handlers.from_photo(upload, "visitor"))
-    assert loads(updates) == []
-    assert all(update.can_save is None for update in updates)
-    assert updates[-1].lines == (handlers.Line("problem", "No face was found in this photo. Choose one."),)
-    assert updates[-1].alert == "No face was found in this photo. Choose one."
-    assert updates[-1].messages == (protocol.ShowProgress(None, 0.0),)
-    assert not upload.exists()
+    last = updates[-1]
+    assert last.lines == (Line("problem", sentence),)
+    assert last.problem == sentence
+    assert last.busy is False
+    assert messages([last], protocol.DropFirst) == [protocol.DropFirst()]
+    assert not any(load.final for load in loads(updates))
+    expected = messages(earlier, protocol.SetPhoto)[-1] if before != "nothing" else sessions.NO_PHOTO
+    assert messages([last], protocol.SetPhoto) == [expected]
+    assert messages([last], protocol.ShowProgress) == [protocol.ShowProgress(None, 0.0)]
+    if earlier:
+        assert last.can_save
+        assert last.shape == earlier[-1].shape
+        assert page.read(loads(earlier)[-1])
+    # All that is left of the attempt is its upload, which the page previews, and its first head instead of another.
+    first = 0 if before == "photo" else len(b"glTF first")
+    assert page.files.size_bytes("visitor") == held + len(PHOTO) + first
 
 
 def test_a_bug_is_logged_and_its_words_stay_on_the_server(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def crash(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
-        raise ValueError("secret detail")
-
-    page = Page(tmp_path, crash)
-    *_, last = page.handlers.from_photo(page.upload(), "visitor")
-    assert last.lines[0].kind == "problem"
-    assert "secret" not in last.lines[0].text
-    assert "Traceback" not in last.lines[0].text
+    page = Page(tmp_path, failing(ValueError("secret detail")))
+    last = page.photo()[-1]
+    assert last.problem is not None
+    assert "secret" not in last.problem
+    assert "Traceback" not in last.problem
     assert "secret detail" in caplog.text
 
 
-def test_a_failure_after_the_first_head_brings_the_previous_head_back(tmp_path: Path) -> None:
-    def half(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
-        progress("refine", 0.4, avatar(glb=FIRST_GLB))
-        raise PhotoError("The light could not be found. Choose another photo.")
-
-    page = Page(tmp_path, half)
-    (before,) = loads(list(page.handlers.random_head("visitor", 1, {})))
-    updates = list(page.handlers.from_photo(page.upload(), "visitor"))
-    (first,) = loads(updates)
-    assert not first.final
-    assert protocol.DropFirst() in updates[-1].messages
-    assert updates[-1].can_save
-    assert Path(before.url).read_bytes() == b"glTF 1 {}"
-    assert not Path(first.url).exists()
+@pytest.mark.parametrize("path", ["../outside.jpg", "/etc/hostname", "virtual/x/y.jpg", ""])
+def test_a_path_that_was_not_uploaded_is_a_sentence(tmp_path: Path, path: str) -> None:
+    page = Page(tmp_path, lambda order: pytest.fail("read"))
+    updates = list(page.handlers.from_photo(tmp_path / path, "visitor"))
+    assert [bool(update.problem) for update in updates] == [True]
 
 
-def test_an_upload_that_vanished_is_a_sentence(page: Page) -> None:
-    (last,) = page.handlers.from_photo(page.uploads / "gone.jpg", "visitor")
-    assert last.lines[0].text.startswith("The photo did not arrive")
+def test_a_visitor_cannot_use_the_upload_of_another(page: Page) -> None:
+    upload = page.upload()
+    list(page.handlers.from_photo(upload, "ada"))
+    (last,) = page.handlers.from_photo(upload, "bob")
+    assert last.problem is not None
+    assert loads([last]) == []
 
 
-def test_every_stage_of_the_core_has_words_and_no_other() -> None:
-    """`say` and `report` are how core/pipeline.py and app/handlers.py name a stage."""
-    said = {
-        call.args[0].value
-        for file in ("core/pipeline.py", "app/handlers.py")
-        for call in ast.walk(ast.parse((ROOT / file).read_text("utf-8")))
-        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ("say", "report")
-        if isinstance(call.args[0], ast.Constant)
-    }
-    assert said == set(handlers.STAGE_TEXT)
+def test_taking_the_photo_away_deletes_it_and_keeps_the_head(page: Page) -> None:
+    updates = page.photo()
+    (url,) = {message.url for message in messages(updates, protocol.SetPhoto)}
+    upload = page.sessions.known("visitor").photos["front"].path
+    assert page.files.read(upload) and page.files.read(url)
+    (last,) = page.handlers.from_photo(None, "visitor")
+    assert last.messages == (sessions.NO_PHOTO,)
+    assert last.shape is not None and not last.shape.photo
+    assert page.files.read(upload) is None
+    assert page.files.read(url) is None
+    # It can still be shaped, and comes back without its photo.
+    *_, shaped = page.handlers.reshape("visitor", {"age": 1.0})
+    assert page.read(loads([shaped])[0]) == b"glTF ada {'age': 1.0}"
+    assert messages([shaped], protocol.SetPhoto) == [sessions.NO_PHOTO]
 
 
-def several_faces(photo: Path, progress: handlers.Progress, point_px: Any) -> Any:
-    """A core that finds two faces and says in the GLB which was meant and in which file."""
-    found = avatar(glb=f"{photo.name} {photo.read_bytes().decode()} {point_px}".encode())
+def test_a_new_photo_takes_the_place_of_the_old_one(page: Page) -> None:
+    page.photo()
+    old = page.sessions.known("visitor")
+    before = page.files.size_bytes("visitor")
+    paths = [old.photos["front"].path, old.photo_head.picture if old.photo_head else None]
+    page.photo(name="bob.jpg")
+    assert [page.files.read(path) for path in paths if path] == [None, None]
+    assert page.sessions.known("visitor").photos["front"].name == "bob.jpg"
+    assert page.files.size_bytes("visitor") == before
+
+
+def several_faces(order: Order) -> Iterator[Step | Made | None]:
+    """A core that finds two faces and says in the name which was meant."""
     finding = SimpleNamespace(code="several-faces", severity="info", sentence="2 faces were found.", advice="Click.")
-    found.quality.findings = (finding,)
-    return found
+    found = avatar(f"{Path(order.front.name).stem} {order.point_px}", findings=(finding,))
+    yield Step("landmarks", 0.2, {}, 0, (512, 384), POINTS)
+    yield Made(found, glb(found), CAMERA, (512, 384))
 
 
 def test_another_face_is_chosen_by_a_click_until_the_photo_goes(tmp_path: Path) -> None:
     page = Page(tmp_path, several_faces)
 
     def choose(session: str = "visitor") -> list[bytes]:
-        return [Path(load.url).read_bytes() for load in loads(list(page.handlers.choose_face((3, 4), session)))]
+        return [page.read(load) for load in loads(list(page.handlers.choose_face((3, 4), session)))]
 
     assert choose() == []
-    upload = page.upload()
-    (load,) = loads(list(page.handlers.from_photo(upload, "visitor")))
-    assert Path(load.url).read_bytes() == b"photo.jpg pixels None"
-    assert not upload.exists()
-    assert choose() == choose() == [b"photo.jpg pixels (3, 4)"]
+    assert page.read(loads(page.photo())[0]) == b"glTF ada None {}"
+    assert choose() == choose() == [b"glTF ada (3.0, 4.0) {}"]
     assert choose("somebody else") == []
-    list(page.handlers.from_photo(page.upload(b"another"), "visitor"))
-    assert choose() == [b"photo.jpg another (3, 4)"]
-    assert len([path for path in page.uploads.rglob("*.jpg")]) == 1
+    page.photo(name="bob.jpg")
+    assert choose() == [b"glTF bob (3.0, 4.0) {}"]
     list(page.handlers.from_photo(None, "visitor"))
     assert choose() == []
-    list(page.handlers.from_photo(page.upload(), "visitor"))
-    page.handlers.leave("visitor")
-    assert choose() == []
-    assert [path for path in page.uploads.rglob("*.jpg")] == []
 
 
 def test_a_click_on_a_photo_of_one_face_does_nothing(page: Page) -> None:
-    list(page.handlers.from_photo(page.upload(), "visitor"))
+    page.photo()
     assert list(page.handlers.choose_face((3, 4), "visitor")) == []
+
+
+def test_side_views_go_with_the_photo_from_the_front(page: Page) -> None:
+    def side(which: str, name: str | None) -> list[PageUpdate]:
+        return list(page.handlers.side_photo(which, name and page.upload(name=f"{name}.jpg"), "visitor"))
+
+    def combine() -> bytes | str:
+        *_, last = page.handlers.combine("visitor")
+        return page.read(loads([last])[0]) if last.problem is None else last.problem
+
+    assert side("left", "left") == []
+    assert "front" in combine()
+    page.photo()
+    # A new photo from the front begins anew.
+    assert "No side view" in combine()
+    assert side("left", "left") == side("right", "right") == []
+    assert combine() == combine() == b"glTF ada left right {}"
+    assert side("left", None) == []
+    assert combine() == b"glTF ada right {}"
+    held = page.files.size_bytes("visitor")
+    # As often as one likes: nothing that is needed is pushed out by what replaced it.
+    for i in range(6):
+        side("left", f"left{i}")
+        side("right", f"right{i}")
+        assert combine() == f"glTF ada left{i} right{i} {{}}".encode()
+    assert page.files.size_bytes("visitor") < held + 2 * len(PHOTO)
+    page.photo(name="bob.jpg")
+    assert set(page.sessions.known("visitor").photos) == {"front"}
+
+
+def test_a_side_view_that_did_not_come_by_upload_is_a_sentence(page: Page, tmp_path: Path) -> None:
+    page.photo()
+    (last,) = page.handlers.side_photo("left", tmp_path / "left.jpg", "visitor")
+    assert last.problem is not None and last.lines is not None
+    assert "No side view" in str(list(page.handlers.combine("visitor"))[-1].problem)
+
+
+def test_a_large_photo_is_kept_small_and_is_still_the_same_photo(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(making, "KEPT_BYTES", 10)
+    monkeypatch.setattr(making, "KEPT_SIDE_PX", 64)
+    page.photo()
+    photo = page.sessions.known("visitor").photos["front"]
+    stored = page.files.read(photo.path)
+    assert stored is not None and len(stored.data) < len(PHOTO)
+    with Image.open(io.BytesIO(stored.data)) as kept:
+        assert kept.size == (64, 48)
+    assert photo.scale == pytest.approx(64 / 512)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_photo_keeps_its_focal_length_and_stands_upright(
+    monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    photo = pytest.importorskip("core.photo")
+    monkeypatch.setattr(making, "KEPT_BYTES", 10)
+    monkeypatch.setattr(making, "KEPT_SIDE_PX", 256)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif.get_ifd(0x8769)[0xA405] = 28
+    out = io.BytesIO()
+    Image.new("RGB", (512, 384), "red").save(out, "JPEG", exif=exif)
+    before = photo.load_photo(out.getvalue())
+    data, scale = making.kept(making.Source("ada.jpg", out.getvalue()))
+    after = photo.load_photo(data)
+    assert (after.width, after.height) == (before.width // 2, before.height // 2)
+    assert scale == 0.5
+    assert after.focal_px == pytest.approx(before.focal_px / 2, rel=0.02)
 
 
 @pytest.mark.parametrize(("side", "scale"), [(100, 1.0), (8192, 0.5)])
 def test_a_click_is_a_point_of_the_photo_as_the_core_sees_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, side: int, scale: float
+    monkeypatch: pytest.MonkeyPatch, side: int, scale: float
 ) -> None:
     pipeline = pytest.importorskip("core.pipeline")
     seen = {}
-    monkeypatch.setattr(pipeline, "reconstruct", lambda photo, progress, face_point_px: seen.update(at=face_point_px))
-    Image.new("L", (side, 8)).save(tmp_path / "photo.png")
-    handlers.core_head_maker().reconstruct(tmp_path / "photo.png", lambda *_: None, (80.0, 6.0))
-    assert seen["at"] == (80 * scale, 6 * scale)
+
+    def reconstruct(photo: Any, progress: Any, face_point_px: Any) -> Any:
+        seen.update(at=face_point_px, name=photo.name, data=photo.read())
+        raise PhotoError("Enough.")
+
+    monkeypatch.setattr(pipeline, "reconstruct", reconstruct)
+    out = io.BytesIO()
+    Image.new("L", (side, 8)).save(out, "PNG")
+    with pytest.raises(PhotoError, match="Enough"):
+        list(making.reconstruct(Order(making.Source("ada.png", out.getvalue()), (), (80.0, 6.0))))
+    assert seen == {"at": (80 * scale, 6 * scale), "name": "ada.png", "data": out.getvalue()}
 
 
-def test_no_photo_is_no_work(page: Page) -> None:
-    assert list(page.handlers.from_photo(None, "visitor")) == []
+def test_closing_a_reconstruction_ends_the_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = pytest.importorskip("core.pipeline")
+    ended = threading.Event()
+
+    def reconstruct(photo: Any, progress: Any, face_point_px: Any) -> Any:
+        try:
+            while True:
+                progress(pipeline.Stage("read", 0.0))
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(pipeline, "reconstruct", reconstruct)
+    events = making.reconstruct(Order(making.Source("ada.jpg", PHOTO)))
+    assert isinstance(next(events), Step)
+    events.close()
+    assert ended.is_set()
 
 
-@pytest.mark.parametrize("place", ["../outside.jpg", "visitors/head.glb", "../../app/static/viewer.js"])
-def test_a_path_that_was_not_uploaded_is_neither_read_nor_deleted(tmp_path: Path, place: str) -> None:
-    page = Page(tmp_path, lambda photo, progress, point_px: pytest.fail("read"))
-    path = page.uploads / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"pixels")
-    updates = list(page.handlers.from_photo(path, "visitor"))
-    assert [line.kind for update in updates for line in update.lines] == ["problem"]
-    assert path.read_bytes() == b"pixels"
+def test_every_stage_of_the_core_has_words_and_no_other() -> None:
+    said = set(re.findall(r'steps\.begin\(\s*"(\w+)"', (ROOT / "core/pipeline.py").read_text("utf-8")))
+    own = set(re.findall(r'Step\(\s*"(\w+)"', (ROOT / "app/making.py").read_text("utf-8")))
+    assert said and own == {"export"}
+    assert said | own == set(handlers.STAGES)
 
 
 def test_a_random_head_is_named_by_its_seed_and_shaped_by_its_attributes(page: Page) -> None:
     *_, last = page.handlers.random_head("visitor", 42, {"age": 0.0, "weight": -1.5})
     (load,) = loads([last])
-    assert Path(load.url).read_bytes() == b"glTF 42 {'weight': -1.5}"
-    assert load.file_name == "head-42.glb"
-    assert load.final
-    assert "42" in last.lines[0].text
+    assert page.read(load) == b"glTF random 42 {'weight': -1.5}"
+    assert (load.file_name, load.final, load.original) == ("head-42.glb", True, True)
+    assert last.lines is not None and "42" in last.lines[0].text
+    assert last.report is not None and (last.report["seed"], last.report["attributes"]) == (42, {"weight": -1.5})
+    # It has no photo.
+    assert messages([last], protocol.SetPhoto) == [sessions.NO_PHOTO]
 
 
-def test_the_welcome_head_is_made_once_for_everybody(tmp_path: Path) -> None:
-    calls: list[int] = []
+def test_the_history_leads_back_and_forth_through_shapes_and_heads(page: Page) -> None:
+    def step(action: Any, *arguments: Any) -> tuple[bytes, bool, tuple[bool, bool, bool]]:
+        *_, last = action("visitor", *arguments)
+        assert last.problem is None, last.problem
+        shape = last.shape
+        assert shape is not None
+        (load,) = loads([last])
+        # The sliders show what the head is made of.
+        assert page.read(load).endswith(f"{dict(shape.amounts)}".encode())
+        return page.read(load), load.original, (shape.undo, shape.redo, shape.restore)
+
+    go = page.handlers
+    page.photo()
+    assert step(go.reshape, {"age": 1.0, "weight": 0.0}) == (b"glTF ada {'age': 1.0}", False, (True, False, True))
+    assert step(go.reshape, {"age": 2.0}) == (b"glTF ada {'age': 2.0}", False, (True, False, True))
+    assert step(go.undo) == (b"glTF ada {'age': 1.0}", False, (True, True, True))
+    assert step(go.undo) == (b"glTF ada {}", True, (False, True, False))
+    assert step(go.redo) == (b"glTF ada {'age': 1.0}", False, (True, True, True))
+    assert step(go.restore) == (b"glTF ada {}", True, (True, False, False))
+    assert step(go.random_head, 5, {}) == (b"glTF random 5 {}", True, (True, False, False))
+    assert step(go.random_head, 6, {"age": 1.0}) == (b"glTF random 6 {'age': 1.0}", True, (True, False, True))
+    assert step(go.undo)[0] == b"glTF random 5 {}"
+    # Back at the photo's head, with its photo.
+    *_, last = go.undo("visitor")
+    assert page.read(loads([last])[0]) == b"glTF ada {}"
+    (photo,) = messages([last], protocol.SetPhoto)
+    assert photo.transform == CAMERA.transform and page.files.read(photo.url)
+    (nothing,) = [update for update in go.redo("visitor") if update.problem] or [None]
+    assert nothing is None
+
+
+def test_of_the_heads_that_were_shown_few_are_held(page: Page) -> None:
+    """The one on show, the one before it, and the original that the viewer compares with."""
+    page.photo()
+    shown = [load for i in range(1, 9) for load in loads(list(page.handlers.reshape("visitor", {"age": float(i)})))]
+    held = [page.files.read(load.url) is not None for load in shown]
+    assert held == [False] * 6 + [True] * 2
+    original = [load for load in loads(page.photo(name="bob.jpg")) if load.final]
+    for i in range(1, 5):
+        list(page.handlers.reshape("visitor", {"age": float(i)}))
+    assert page.read(original[0]) == b"glTF bob {}"
+
+
+def test_the_ends_of_the_history_are_sentences(page: Page) -> None:
+    page.photo()
+    for action, word in ((page.handlers.undo, "undo"), (page.handlers.redo, "redo")):
+        (last,) = action("visitor")
+        assert last.problem == f"There is nothing to {word}."
+
+
+def test_an_unknown_attribute_is_a_sentence_and_the_sliders_return(page: Page) -> None:
+    page.photo()
+    list(page.handlers.reshape("visitor", {"age": 1.0}))
+    *_, last = page.handlers.reshape("visitor", {"horns": 1.0})
+    assert last.problem == "There is no attribute 'horns'."
+    assert last.shape is not None and last.shape.amounts == {"age": 1.0}
+
+
+@pytest.mark.parametrize("action", ["undo", "redo", "restore", "reshape"])
+def test_a_head_that_the_server_no_longer_has_is_a_sentence(page: Page, action: str) -> None:
+    page.photo()
+    page.handlers.leave("visitor")
+    (last,) = getattr(page.handlers, action)("visitor", *([{}] if action == "reshape" else []))
+    assert last.problem == sessions.GONE
+
+
+def test_cancel_brings_back_the_previous_head_at_any_stage(tmp_path: Path) -> None:
     page = Page(tmp_path)
-    make = dataclasses.replace(maker(), generate=lambda seed, attributes: calls.append(seed) or avatar())
-    page.handlers = handlers.Handlers(lambda: make, page.sessions, page.uploads, str)
+    (before,) = loads(list(page.handlers.random_head("visitor", 1, {})))
+    for stage in range(3):
+        reached, go_on = threading.Event(), threading.Event()
+
+        def slow(order: Order, stage: int = stage, reached: Any = reached, go_on: Any = go_on) -> Iterator[Any]:
+            for i, event in enumerate(two_stages(order)):
+                if i == stage + 1:
+                    reached.set()
+                    go_on.wait(60)
+                yield event
+
+        page.handlers._maker = lambda slow=slow: maker(slow)
+        thread = threading.Thread(
+            target=lambda r=reached, g=go_on: (r.wait(60), page.handlers.cancel("visitor"), g.set())
+        )
+        thread.start()
+        updates = page.photo()
+        thread.join()
+        assert updates[-1].lines == (Line("info", "Cancelled; your previous head is back."),)
+        assert not any(load.final for load in loads(updates))
+        first = bool(loads(updates))
+        assert (protocol.DropFirst() in updates[-1].messages) == first
+        assert page.read(before) == b"glTF random 1 {}"
+        assert not page.handlers.cancel("visitor")
+
+
+def test_what_is_newer_takes_the_place_of_what_is_older(tmp_path: Path) -> None:
+    page = Page(tmp_path)
+    page.handlers._maker = lambda: maker(two_stages)
+    older = page.handlers.from_photo(page.upload(), "visitor")
+    # As far as its first head.
+    for update in older:
+        if loads([update]):
+            break
+    *_, newer = page.handlers.random_head("visitor", 3, {})
+    assert page.read(loads([newer])[0]) == b"glTF random 3 {}"
+    rest = list(older)
+    assert loads(rest) == []
+    assert all(update.lines is None for update in rest)
+
+
+def test_the_welcome_head_is_made_once_for_everybody(page: Page) -> None:
+    calls: list[int] = []
+    made = maker()
+    counting = dataclasses.replace(made, generate=lambda seed: calls.append(seed) or made.generate(seed))
+    page.handlers._maker = lambda: counting
     threads = [threading.Thread(target=lambda i=i: list(page.handlers.welcome(f"visitor {i}"))) for i in range(4)]
     for thread in threads:
         thread.start()
@@ -329,7 +609,10 @@ def test_the_welcome_head_is_made_once_for_everybody(tmp_path: Path) -> None:
         thread.join()
     page.handlers.warm()
     assert calls == [handlers.WELCOME_SEED]
-    assert len(list(page.sessions.root.glob("*/*.glb"))) == 4
+    for i in range(4):
+        *_, last = page.handlers.reshape(f"visitor {i}", {"age": float(i + 1)})
+        assert page.read(loads([last])[0]) == f"glTF random {handlers.WELCOME_SEED} {{'age': {i + 1}.0}}".encode()
+    assert calls == [handlers.WELCOME_SEED]
 
 
 @pytest.mark.parametrize(
@@ -342,60 +625,62 @@ def test_the_welcome_head_is_made_once_for_everybody(tmp_path: Path) -> None:
         ("a" * 99, "a" * 60),
     ],
 )
-def test_file_names_suit_every_system(page: Page, name: str, stem: str) -> None:
-    page.handlers = handlers.Handlers(
-        lambda: dataclasses.replace(maker(), reconstruct=lambda *_: avatar(name)),
-        page.sessions,
-        page.uploads,
-        str,
-    )
-    *_, last = page.handlers.from_photo(page.upload(), "visitor")
-    assert loads([last])[0].file_name == f"{stem}.glb"
+def test_file_names_suit_every_system(tmp_path: Path, name: str, stem: str) -> None:
+    def named(order: Order) -> Iterator[Step | Made | None]:
+        yield Made(avatar(name), b"glTF", CAMERA, (8, 8))
+
+    assert loads(Page(tmp_path, named).photo())[0].file_name == f"{stem}.glb"
 
 
-# -- Visitors' folders ------------------------------------------------------------------------------
+# -- Visitors ---------------------------------------------------------------------------------------
 
 
-def test_visitors_do_not_meet_and_names_cannot_be_guessed(tmp_path: Path) -> None:
-    first, second = sessions.Sessions(tmp_path / "a"), sessions.Sessions(tmp_path / "b")
-    folders = {first.folder("ada"), first.folder("bob"), first.folder("../bob")}
-    assert len(folders) == 3
-    assert all(folder.parent == first.root for folder in folders)
-    # Another process has another key: knowing the session's name is not enough.
-    assert first.folder("ada").name != second.folder("ada").name
-    one, two = first.write("ada", b"1", ".glb"), first.write("ada", b"1", ".glb")
-    assert one.name != two.name
-    assert all(len(path.stem) >= 24 for path in (one, two))
-    assert one.parent.stat().st_mode & 0o077 == 0
+def test_visitors_do_not_meet(page: Page) -> None:
+    for session in ("ada", "bob"):
+        page.photo(session, f"{session}.jpg")
+        *_, last = page.handlers.reshape(session, {"age": 1.0})
+        assert page.read(loads([last])[0]) == f"glTF {session} {{'age': 1.0}}".encode()
+    page.handlers.leave("ada")
+    page.handlers.leave("ada")
+    assert page.files.size_bytes("ada") == 0
+    *_, last = page.handlers.undo("bob")
+    assert page.read(loads([last])[0]) == b"glTF bob {}"
+    page.sessions.close_all()
+    assert page.files.size_bytes() == 0
 
 
-def test_a_visit_keeps_the_two_newest_heads_and_ends_with_none(tmp_path: Path) -> None:
-    visitors = sessions.Sessions(tmp_path / "visitors")
-    other = visitors.write("bob", b"other", ".glb")
-    paths = []
-    for i in range(5):
-        paths.append(visitors.write("ada", b"%d" % i, ".glb"))
-        os.utime(paths[-1], ns=(i, i))
-    assert [path.exists() for path in paths] == [False, False, False, True, True]
-    visitors.close("ada")
-    visitors.close("ada")
-    assert not visitors.folder("ada").exists()
-    assert other.read_bytes() == b"other"
-    visitors.close_all()
-    assert not visitors.root.exists()
+def test_who_gives_no_sign_is_forgotten(page: Page) -> None:
+    page.photo()
+    seen_s = page.sessions.visitor("visitor").seen_s
+    assert page.sessions.sweep(seen_s + sessions.IDLE_S - 1) == 0
+    assert page.files.size_bytes("visitor") > 0
+    assert page.sessions.sweep(seen_s + sessions.IDLE_S + 1) == 1
+    assert page.files.size_bytes("visitor") == 0
 
 
-def test_visitors_long_gone_are_forgotten(tmp_path: Path) -> None:
-    visitors = sessions.Sessions(tmp_path / "visitors")
-    written = visitors.write("ada", b"x", ".glb").parent.stat().st_mtime
-    assert visitors.sweep(written + sessions.FORGET_AFTER_S - 1) == 0
-    assert visitors.sweep(written + sessions.FORGET_AFTER_S + 1) == 1
-    assert list(visitors.root.iterdir()) == []
+def test_nothing_is_kept_for_a_visitor_who_has_left_meanwhile(page: Page) -> None:
+    visitor = page.sessions.visitor("visitor")
+    page.sessions.close("visitor")
+    with pytest.raises(LikenessError):
+        page.sessions.publish(visitor, b"glTF", "head.glb")
+    assert page.files.size_bytes() == 0
 
 
-def test_what_an_earlier_process_left_is_removed(tmp_path: Path) -> None:
-    sessions.Sessions(tmp_path / "visitors").write("ada", b"x", ".glb")
-    assert list(sessions.Sessions(tmp_path / "visitors").root.iterdir()) == []
+def test_of_too_many_visitors_the_longest_idle_go(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "VISITORS", 3)
+    for session in ("a", "b", "c"):
+        page.photo(session)
+    list(page.handlers.undo("a"))
+    page.photo("d")
+    assert [bool(page.files.size_bytes(session)) for session in "abcd"] == [True, False, True, True]
+
+
+def test_the_history_has_an_end(page: Page) -> None:
+    for i in range(sessions.HISTORY + 5):
+        list(page.handlers.random_head("visitor", i, {}))
+    visitor = page.sessions.known("visitor")
+    assert len(visitor.history) == sessions.HISTORY
+    assert visitor.edit.seed == sessions.HISTORY + 4
 
 
 # -- The page ---------------------------------------------------------------------------------------
@@ -415,39 +700,52 @@ def config(ui: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return asyncio.run(build())
 
 
-def test_sliders_drive_shapes_that_the_head_has(ui: Any) -> None:
-    head = pytest.importorskip("core.head").load_head()
-    specs = [spec for group in ui.SLIDERS.values() for spec in group]
-    assert len({spec.key for spec in specs}) == len(specs)
-    for spec in specs:
-        assert (spec.effect.angle is None) == bool(spec.effect.up or spec.effect.down), spec.key
-        # At rest every slider does nothing, and each direction that it offers does something.
-        assert spec.low <= 0 < spec.high
-        assert (spec.low < 0) == bool(spec.effect.down or spec.effect.angle), spec.key
-        assert set(spec.effect.up) | set(spec.effect.down) <= set(head.expression_names), spec.key
-    named = set().union(*(spec.effect.up.keys() | spec.effect.down.keys() for spec in specs))
-    assert {name.replace("Left", "Right") for name in named} <= named | {"jawRight"}
-
-
-def test_sliders_never_ask_the_server(ui: Any, config: dict[str, Any]) -> None:
-    own = {f"likeness-{key}" for key in ("own", *(spec.key for group in ui.SLIDERS.values() for spec in group))}
-    ids = {c["id"] for c in config["components"] if c["props"].get("elem_id") in own}
+def test_only_what_makes_or_shapes_heads_asks_the_server(ui: Any, config: dict[str, Any]) -> None:
+    """The sliders themselves do not: they click a hidden button when they have settled."""
+    sliders = {f"likeness-{name}" for name in ui.ATTRIBUTES}
+    ids = {c["id"] for c in config["components"] if c["props"].get("elem_id") in sliders}
     listeners = [d for d in config["dependencies"] if any(target in ids for target, _ in d["targets"])]
-    assert len(listeners) == sum(map(len, ui.SLIDERS.values())) + 1
+    assert len(ids) == len(listeners) == len(ui.ATTRIBUTES)
     assert all(d["backend_fn"] is False and d["js"] for d in listeners)
 
 
-def test_the_controls_of_the_random_head_are_attributes_of_the_head(ui: Any) -> None:
+def test_the_page_has_every_part_that_the_browser_looks_for(ui: Any, config: dict[str, Any]) -> None:
+    ids = {c["props"].get("elem_id") for c in config["components"]}
+    parts = "photo examples random cancel side side-left side-right combine undo redo restore save panels"
+    panels = [f"panel-{name}" for name in ("expression", "pose", "light", "view")]
+    assert {f"likeness-{part}" for part in [*parts.split(), *panels, *ui.ATTRIBUTES]} <= ids
+    values = " ".join(str(c["props"].get("value")) for c in config["components"])
+    assert all(f'id="likeness-{part}"' in values for part in ("theme", "status", "viewer"))
+
+
+def test_the_page_waits_in_our_own_line_only(config: dict[str, Any]) -> None:
+    """Gradio must pass everything on at once, so that people are told their place and a newer wish wins."""
+    served = [d for d in config["dependencies"] if d["backend_fn"] and d["targets"] and d["targets"][0][1] != "unload"]
+    assert served
+    assert {d["api_visibility"] for d in served} == {"private"}
+
+
+def test_requests_without_a_session_do_not_share_one(ui: Any) -> None:
+    nobody = SimpleNamespace(session_hash=None)
+    assert ui.session_of(SimpleNamespace(session_hash="ada")) == "ada"
+    assert len({ui.session_of(nobody) for _ in range(5)}) == 5
+    assert all(len(ui.session_of(nobody)) >= 24 for _ in range(5))
+
+
+def test_examples_are_there_small_and_free_of_people_who_did_not_agree(ui: Any) -> None:
+    files = {path.name: path for path in ui.EXAMPLES.iterdir()}
+    assert set(files) == set(ui.EXAMPLE_PHOTOS)
+    assert all(path.stat().st_size < 80_000 for path in files.values())
+    for name, text in ui.EXAMPLE_PHOTOS.items():
+        assert "public domain" in text or "does not exist" in text
+        assert name in ui._examples_html()
+
+
+def test_the_controls_of_the_shape_are_attributes_of_the_head(ui: Any) -> None:
     from core import head, pipeline
 
     assert set(ui.ATTRIBUTES) <= set(head.load_head().attribute_names)
     assert ui.ATTRIBUTE_LIMIT <= pipeline.ATTRIBUTE_LIMIT
-
-
-def test_the_seed_of_the_head_on_show_is_forgotten_with_it(ui: Any) -> None:
-    first, final = (PageUpdate((), (protocol.LoadHead("head.glb", "head.glb", final),)) for final in (False, True))
-    skip = ui.gr.skip()
-    assert [ui._seed_after(update) for update in (PageUpdate(()), first, final)] == [skip, skip, None]
 
 
 def test_threads_are_as_many_as_cores_and_sleep_while_they_wait() -> None:
@@ -468,19 +766,28 @@ def test_threads_are_as_many_as_cores_and_sleep_while_they_wait() -> None:
 
 def test_the_viewer_names_no_other_machine() -> None:
     texts = [path.read_text("utf-8") for path in STATIC.glob("*.*")]
-    assert [url for text in texts for url in re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]\S*", text)] == []
+    # The name of SVG's namespace looks like an address and is none.
+    named = {url for text in texts for url in re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z][\w./]*", text)}
+    assert named <= {"http://www.w3.org/2000/svg"}
 
 
 def test_an_image_reaches_the_handler_as_it_was_uploaded(ui: Any) -> None:
-    photo = ui.photo_input()
+    photo = ui.photo_input("Photo", "photo", 100, "")
     assert photo.preprocess(SimpleNamespace(path="broken.png")) == "broken.png"
     assert photo.preprocess(None) is None
 
 
 def test_texts_in_the_status_cannot_be_markup(ui: Any) -> None:
-    html = ui.status_html((handlers.Line("problem", "<img src=x onerror=alert(1)> & more"),))
+    html = ui.status_html(PageUpdate(lines=(Line("problem", "<img src=x onerror=alert(1)> & more"),)))
     assert "<img" not in html
     assert '<p class="problem">&lt;img src=x onerror=alert(1)&gt; &amp; more</p>' in html
+
+
+def test_the_status_lists_stages_with_their_seconds(ui: Any, page: Page) -> None:
+    texts = [re.sub("<[^>]+>", " ", ui.status_html(update)) for update in page.photo() if update.lines is not None]
+    assert any("✓ Photo read   0.10 s" in text and "Refining shape and pose …" in text for text in texts)
+    assert "Made in 0.7 s" in texts[-1]
+    assert "…" not in texts[-1]
 
 
 def test_addresses_survive_odd_folders(ui: Any) -> None:

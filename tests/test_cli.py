@@ -39,17 +39,17 @@ def photo_name(source: object) -> str:
     return Path(str(source)).name
 
 
-def fake_reconstruct(photo, progress=None, face_point_px=None) -> Avatar:
-    """A head for every file but those whose names say what is wrong with them."""
+def fake_reconstruct(photo, progress=None, face_point_px=None, sides=()) -> Avatar:
+    """A head for every file but those whose names say what is wrong with them; of side photos its name tells."""
     name = photo_name(photo)
     if progress is not None:
-        progress("detect", 0.1, None)
-        progress("texture", 0.9, None)
+        progress(core.pipeline.Stage("detect", 0.1))
+        progress(core.pipeline.Stage("texture", 0.9))
     if "dog" in name or not Path(photo).exists():
         raise PhotoError(f"No face was found in {name}. Use a photo in which a face is visible.")
     if "bug" in name:
         raise ZeroDivisionError("division by zero")
-    return replace(make_avatar(tiny_head(), seed=len(name)), name=Path(name).stem)
+    return replace(make_avatar(tiny_head(), seed=len(name)), name="+".join(Path(p).stem for p in (name, *sides)))
 
 
 def fake_generate(seed: int, attributes=None) -> Avatar:
@@ -184,6 +184,18 @@ def test_reconstruct_writes_three_files_per_photo(run: Run, tmp_path: Path):
             "advice": "Look straight into the camera.",
         }
     ]
+
+
+def test_photos_from_the_side_go_into_the_one_head(run: Run, tmp_path: Path):
+    for name in ("ada.jpg", "left.jpg", "right.jpg"):
+        (tmp_path / name).touch()
+    code, out, _ = run("reconstruct", "ada.jpg", "--side", "left.jpg", "--side", "right.jpg", "--out", "o")
+    assert code == 0 and files(tmp_path / "o") == {"ada.glb", "ada.likeness", "ada.json"}
+    assert json.loads((tmp_path / "o/ada.json").read_text("utf-8"))["name"] == "ada+left+right"
+    # One head at a time: whose side would it be?
+    code, out, err = run("reconstruct", "ada.jpg", "left.jpg", "--side", "right.jpg", "--out", "p")
+    assert code == 1 and "one photo from the front, but 2 were named" in err
+    assert not out and not (tmp_path / "p").exists()
 
 
 def test_one_bad_photo_is_reported_and_the_rest_go_on(run: Run, tmp_path: Path):

@@ -13,7 +13,7 @@ import pytest
 import typer
 from PIL import Image
 
-from recipes import checksums, pictures, tables
+from recipes import checksums, pictures, screens, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
@@ -22,7 +22,7 @@ DOCUMENTS = [
     ROOT / "assets/README.md",
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-MAX_PICTURE_BYTES, MAX_PICTURES_BYTES = 300_000, 3_000_000
+MAX_PICTURE_BYTES, MAX_SCREEN_BYTES, MAX_PICTURES_BYTES = 200_000, 150_000, 2_000_000
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 
@@ -72,6 +72,86 @@ def test_pictures_are_made_by_the_command_shown_and_small():
     assert set(present) == made
     assert made <= shown
     assert max(present.values()) <= MAX_PICTURE_BYTES and sum(present.values()) <= MAX_PICTURES_BYTES
+    assert max(present[f"{name}.jpg"] for name in screens.SCREENS) <= MAX_SCREEN_BYTES
+
+
+def test_documents_lead_on_to_every_document():
+    """Who starts at the README can reach all of them."""
+    reached, left = set(), [ROOT / "README.md"]
+    while left:
+        document = left.pop()
+        reached.add(document)
+        for _, _, target in links(document.read_text("utf-8")):
+            other = (document.parent / target.split("#")[0]).resolve()
+            if other in DOCUMENTS and other not in reached:
+                left.append(other)
+    assert reached == set(DOCUMENTS)
+
+
+@each_document
+def test_links_to_headings_lead_to_them(document: Path):
+    for _, _, target in links(document.read_text("utf-8")):
+        path, _, heading = target.partition("#")
+        if heading and not re.match(r"https?://", path):
+            text = (document.parent / path if path else document).read_text("utf-8")
+            # As GitHub makes them.
+            titles = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}, target
+
+
+@each_document
+def test_files_that_are_named_exist(document: Path):
+    prose = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+    for words in re.findall(r"`([^`\n]+)`", prose):
+        for word in words.split():
+            if re.fullmatch(r"(app|assets|benchmarks|core|docs|recipes|tests)/[\w./-]*", word):
+                # The vendored modules are there after the set-up.
+                assert (ROOT / word).exists() or word.startswith("app/static/vendor"), f"{document.name} names {word}"
+
+
+# ------------------------------------------------------------------------------------------------- the app
+
+
+def test_contributing_places_every_file_of_the_app():
+    table = "\n".join(re.findall(r"^\|.*\|$", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), flags=re.MULTILINE))
+    named = re.findall(r"`([\w/]+\.(?:py|m?js|css|html))`", table)
+    written = [path for pattern in ("*.py", "*.mjs") for path in (ROOT / "app").glob(pattern)]
+    there = {path.name for path in written if not path.name.startswith("__")}
+    static = {
+        f"{'static/' if path.name in there else ''}{path.name}"
+        for path in (ROOT / "app/static").iterdir()
+        if path.suffix in (".js", ".css", ".html")
+    }
+    # One with the same name on the server and in the browser is told apart by its folder.
+    assert sorted(named) == sorted({*there, *static, "static/protocol.js"} - {"protocol.js"})
+
+
+def test_the_tour_names_what_is_on_the_page():
+    """Everything bold in running text is the label of something on the page."""
+    text = re.sub(r"^- \*\*.*?\*\*", "", (ROOT / "docs/tour.md").read_text("utf-8"), flags=re.MULTILINE)
+    sources = "\n".join(
+        (ROOT / "app" / name).read_text("utf-8") for name in ("ui.py", "static/panels.js", "static/index.html")
+    )
+    labels = {label.lower() for label in re.findall(r"[\">]([^\"<>\n]+)[\"<]", sources)}
+    # A sentence made with a number.
+    labels |= {"made in"} if "Made in {" in sources else set()
+    bold = {re.sub(r"\s+", " ", name).lower() for name in re.findall(r"\*\*(.+?)\*\*", text, flags=re.DOTALL)}
+    tabs = {name for name in ("expression", "pose", "shape", "light", "view") if f'"{name}"' in sources}
+    assert len(tabs) == 5 and tabs < bold
+    assert bold <= labels
+
+
+def test_the_tour_counts_what_is_on_the_page():
+    text = " ".join((ROOT / "docs/tour.md").read_text("utf-8").split())
+    presets = (ROOT / "app/static/expressions.js").read_text("utf-8").split("export const PRESETS")[1]
+    panels = (ROOT / "app/static/panels.js").read_text("utf-8")
+    entries = {name: body for name, body in re.findall(r"^const (\w+) = [{[](.*?)[}\]];$", panels, flags=re.M | re.S)}
+    numbers = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    faces = numbers[len(re.findall(r"\blabel: \"", presets))]
+    surfaces, zooms = (numbers[len(re.findall(r"\w+: ", entries[name]))] for name in ("STYLES", "ZOOMS"))
+    places = numbers[len(re.findall(r"\[", entries["VIEWS"]))]
+    assert f"{faces} faces to press" in text
+    assert f"{surfaces} surfaces, {places} places for the camera and {zooms} distances" in text
 
 
 @pytest.mark.slow

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import shutil
 import struct
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import trimesh
 from PIL import Image
 from pygltflib import GLTF2
 
+from core import gltf
 from core.avatar import Avatar
 from core.checkpoints import ASSETS, WEIGHTS
 from core.errors import FileError
@@ -515,3 +518,83 @@ def test_vertices_without_area_still_have_a_normal(tmp_path: Path):
     )
     report = validate(glb_bytes(flat, make_avatar(flat)), tmp_path)
     assert report["issues"]["numErrors"] == 0, report["issues"]["messages"][:3]
+
+
+# -- What is kept between calls -----------------------------------------------------------------
+
+
+def noisy_avatar(head: HeadModel, seed: int = 0) -> Avatar:
+    """Maps so large and rough that they have to be packed below the best quality, in which the shape has a say."""
+    generator = torch.Generator().manual_seed(seed)
+    avatar = make_avatar(head, seed, side=128)
+    noise = torch.randint(0, 256, (3, 1024, 1024), dtype=torch.uint8, generator=generator)
+    return replace(
+        avatar, materials=replace(avatar.materials, skin_albedo=noise, skin_photo=None, eye_albedo=noise.flip(2))
+    )
+
+
+def fresh(avatar: Avatar) -> Avatar:
+    """The same content in new objects, of which nothing can be known yet."""
+    maps: dict[str, Any] = {name: image.clone() for name, image in vars(avatar.materials).items() if image is not None}
+    return replace(avatar, materials=replace(avatar.materials, **maps))
+
+
+def test_what_is_kept_changes_no_byte(head: HeadModel):
+    avatar = noisy_avatar(head)
+    model = replace(head)  # equal, but another object
+    reshaped = replace(avatar, shape=avatar.shape + 1.0)
+    options = [{}, {"texture_px": 256}, {"expression": "neutral", "idle": True}, {"morph_normals": False}]
+    for person in (avatar, reshaped, avatar):
+        for chosen in options:
+            assert glb_bytes(head, person, **chosen) == glb_bytes(replace(model), fresh(person), **chosen)
+    assert glb_bytes(head, avatar) != glb_bytes(head, reshaped)
+
+
+def test_maps_are_packed_once_for_all_shapes(monkeypatch: pytest.MonkeyPatch):
+    head, avatar = tiny_head(), noisy_avatar(tiny_head())
+    packed: list[str] = []
+    for name in ("_png", "_jpeg"):
+        real = getattr(gltf, name)
+        monkeypatch.setattr(gltf, name, lambda *a, name=name, real=real: packed.append(name) or real(*a))
+    glb_bytes(head, avatar)
+    first = len(packed)
+    assert packed.count("_png") == 1 and first > 5  # the noise takes several attempts
+    for step in range(3):
+        glb_bytes(head, replace(avatar, shape=avatar.shape + 0.1 * step))
+    assert len(packed) == first
+
+
+def test_a_map_that_was_written_to_is_packed_anew():
+    image = torch.full((3, 64, 64), 200, dtype=torch.uint8)
+    before = encode_map(image, 64, 3.0)
+    image[:, :, 32:] = 10
+    after = encode_map(image, 64, 3.0)
+    assert after != before and after == encode_map(image.clone(), 64, 3.0)
+    # Nor is a new map at an old one's address taken for it.
+    seen = set()
+    for level in range(40):
+        seen.add(encode_map(torch.full((3, 64, 64), level * 5, dtype=torch.uint8), 64, 3.0)[0])
+    assert len(seen) == 40
+
+
+def test_what_is_kept_goes_with_the_head_it_belongs_to():
+    head = replace(tiny_head())
+    avatar = make_avatar(head)
+    gc.collect()
+    maps, heads = len(gltf._PICTURES), len(gltf._PARTS)
+    for seed in range(3):
+        model = replace(head)
+        glb_bytes(model, make_avatar(model, seed))
+    del model
+    glb_bytes(head, avatar)
+    gc.collect()
+    assert (len(gltf._PICTURES) - maps, len(gltf._PARTS) - heads) == (len(vars(avatar.materials)) - 2, 1)
+
+
+def test_many_threads_get_the_bytes_of_one():
+    head, avatar = tiny_head(), noisy_avatar(tiny_head(), 1)
+    people = [replace(avatar, shape=avatar.shape + 0.2 * i) for i in range(4)]
+    jobs = [(person, px) for person in people for px in (1024, 64)] * 2
+    with ThreadPoolExecutor(8) as pool:
+        files = list(pool.map(lambda job: glb_bytes(head, job[0], texture_px=job[1]), jobs))
+    assert files == [glb_bytes(tiny_head(), fresh(person), texture_px=px) for person, px in jobs]

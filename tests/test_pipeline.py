@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import io
 import math
+import re
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,12 @@ from torch import Tensor
 from core import pipeline
 from core.avatar import Avatar, load_avatar, save_avatar
 from core.camera import look_at_head
-from core.errors import LikenessError, PhotoError
-from core.fitting import PhotometricSettings, fit_photo, head_angles
+from core.errors import FileError, LikenessError, PhotoError
+from core.fitting import PhotometricSettings, fit_photos, head_angles
 from core.head import load_head
-from core.pipeline import generate, reconstruct
+from core.pipeline import Stage, generate, reconstruct, reshape
 from core.render import render_head
+from core.synthesis import sample_photo
 
 HEAD = load_head()
 ASTRONAUT = skimage.data.astronaut()
@@ -53,26 +55,68 @@ def nose_px(avatar: Avatar) -> Tensor:
 @dataclass(frozen=True)
 class Made:
     avatar: Avatar
-    calls: list[tuple[str, float, Avatar | None]]
+    calls: list[Stage]
 
 
 @pytest.fixture(scope="module")
 def astronaut() -> Made:
-    calls: list[tuple[str, float, Avatar | None]] = []
-    return Made(reconstruct(ASTRONAUT, lambda *call: calls.append(call), name="astronaut"), calls)
+    calls: list[Stage] = []
+    return Made(reconstruct(ASTRONAUT, calls.append, name="astronaut"), calls)
 
 
 # ------------------------------------------------------------------------------------------- from a photo
 
 
 def test_stages_are_named_in_order_and_the_share_never_falls(astronaut):
-    assert [stage for stage, _, _ in astronaut.calls] == STAGES
-    shares = [share for _, share, _ in astronaut.calls]
-    assert shares[0] == 0 and shares[-1] < 1 and all(a < b for a, b in pairwise(shares))
+    assert [name for name, _ in groupby(call.name for call in astronaut.calls)] == STAGES
+    shares = [call.fraction for call in astronaut.calls]
+    assert shares[0] == 0 and shares[-1] < 1 and all(a <= b for a, b in pairwise(shares))
+    # The long stages are heard of while they last.
+    for name in ("fit", "refine", "texture"):
+        assert len({call.fraction for call in astronaut.calls if call.name == name}) > 2
+
+
+def test_the_finished_stages_come_with_their_seconds(astronaut):
+    final = astronaut.avatar.provenance.seconds
+    assert list(final) == STAGES[:-1] and all(value >= 0 for value in final.values())
+    for call in astronaut.calls:
+        assert list(call.seconds.items()) == list(final.items())[: STAGES.index(call.name)]
+
+
+def test_the_landmarks_come_once_and_first(astronaut):
+    (found,) = (call for call in astronaut.calls if call.landmarks_px is not None)
+    assert found.name == "landmarks" and found.photo_index == 0 and found.photo_size_px == (512, 512)
+    points = found.landmarks_px
+    left, top, right, bottom = FACE_BOX
+    assert points[:, 0].min() > left - 30 and points[:, 0].max() < right + 30
+    assert points[:, 1].min() > top - 30 and points[:, 1].max() < bottom + 30
+    assert float((points[1] - nose_px(astronaut.avatar)).norm()) < 6
+    for call in astronaut.calls:
+        if call is not found:
+            assert call.photo_size_px is None and call.landmarks_px is None
+
+
+class Cancelled(Exception):
+    pass
+
+
+def test_whatever_progress_raises_ends_the_work_and_passes_untouched(astronaut):
+    for name in STAGES:
+        seen: list[str] = []
+        error = Cancelled(name)
+
+        def progress(stage: Stage, name=name, seen=seen, error=error) -> None:
+            seen.append(stage.name)
+            if stage.name == name:
+                raise error
+
+        with pytest.raises(Cancelled) as caught:
+            reconstruct(ASTRONAUT, progress)
+        assert caught.value is error and seen.count(name) == 1 and seen[-1] == name
 
 
 def test_an_early_head_is_shown_once_before_its_skin(astronaut):
-    ((stage, early),) = [(stage, head) for stage, _, head in astronaut.calls if head is not None]
+    ((stage, early),) = [(call.name, call.avatar) for call in astronaut.calls if call.avatar is not None]
     assert stage == "refine" and early.name == "astronaut" and early.camera is not None
     skin = early.materials.skin_albedo.flatten(1)
     assert bool((skin == skin[:, :1]).all())  # one plain tone
@@ -112,15 +156,6 @@ def test_the_report_is_in_words_and_its_numbers_are_numbers(astronaut):
     )
 
 
-def test_every_stage_has_its_seconds(astronaut):
-    seconds = astronaut.avatar.provenance.seconds
-    assert set(seconds) == {
-        "read", "detect", "landmarks", "fit", "texture", "fit.landmark_fit", "fit.photometric"
-    }  # fmt: skip
-    assert all(value >= 0 for value in seconds.values())
-    assert seconds["fit"] >= seconds["fit.landmark_fit"] + seconds["fit.photometric"]
-
-
 @pytest.mark.parametrize("kind", ["path", "bytes", "pillow"])
 def test_the_same_photo_gives_the_same_bytes_whatever_it_comes_in(astronaut, kind: str, tmp_path: Path):
     data = encoded(ASTRONAUT, "PNG")
@@ -154,11 +189,79 @@ def test_the_face_that_was_pointed_at_is_reconstructed(astronaut):
 
 def test_a_head_without_photometric_fit_can_still_be_saved(monkeypatch):
     """Burnt out or tiny: no skin to learn light from, so no objective; the report holds only numbers that are."""
-    blind = functools.partial(fit_photo, photometric=PhotometricSettings(face_px=10))
-    monkeypatch.setattr(pipeline, "fit_photo", blind)
+    blind = functools.partial(fit_photos, photometric=PhotometricSettings(face_px=10))
+    monkeypatch.setattr(pipeline, "fit_photos", blind)
     avatar = reconstruct(ASTRONAUT)
     assert "objective" not in avatar.quality.residuals
     assert load_avatar(saved(avatar)).quality.residuals == pytest.approx(dict(avatar.quality.residuals))
+
+
+# ------------------------------------------------------------------------------------------- several photos
+
+
+def turned(seed: int, yaw_deg: float) -> np.ndarray:
+    return sample_photo(HEAD, seed, yaw_range_deg=(yaw_deg, yaw_deg), size=384).pixels
+
+
+@pytest.fixture(scope="module")
+def from_the_side() -> Made:
+    calls: list[Stage] = []
+    front, side = turned(61, 0.0), turned(61, 40.0)
+    return Made(reconstruct(front, calls.append, name="Ada", sides=[side]), calls)
+
+
+def test_a_photo_from_the_side_goes_into_the_head_and_the_report(from_the_side):
+    avatar = from_the_side.avatar
+    # The camera is that of the front.
+    yaw = float(head_angles(avatar.camera.T_camera_head[0, :3, :3])[0])
+    assert abs(math.degrees(yaw)) < 8 and avatar.name == "Ada"
+    assert avatar.quality.residuals["photos"] == 2
+    (finding,) = (f for f in avatar.quality.findings if f.code == "side-photo")
+    assert finding.severity == "info" and "The second photo, turned by" in finding.sentence
+    numbers = [int(n) for n in re.findall(r"\d+", finding.sentence)]
+    assert abs(numbers[0] - 40) < 8 and numbers[1] > numbers[2] + 5  # degrees; share now and before
+    # Turned to her own left, she shows the right cheek.
+    assert "the right cheek" in finding.sentence and "left" not in finding.sentence
+    assert numbers[1] / 100 == pytest.approx(avatar.quality.residuals["seen_of_portrait"], abs=0.006)
+    assert not any(f.code in ("other-person", "barely-turned", "side-turned") for f in avatar.quality.findings)
+
+
+def test_stages_say_which_photo_is_at_work(from_the_side):
+    calls = from_the_side.calls
+    shares = [call.fraction for call in calls]
+    assert all(a <= b for a, b in pairwise(shares)) and shares[-1] < 1
+    found = [call for call in calls if call.landmarks_px is not None]
+    assert [call.photo_index for call in found] == [0, 1]
+    assert all(call.photo_size_px == (384, 384) for call in found)
+    assert not torch.equal(found[0].landmarks_px, found[1].landmarks_px)
+    assert len([call for call in calls if call.avatar is not None]) == 1
+    for name in ("read", "detect", "landmarks", "fit", "refine", "texture"):
+        assert {call.photo_index for call in calls if call.name == name} == {0, 1}, name
+    assert list(calls[-1].seconds) == STAGES[:-1]
+
+
+def test_no_photo_from_the_side_changes_nothing():
+    front = turned(61, 0.0)
+    assert saved(reconstruct(front, name="Ada", sides=())) == saved(reconstruct(front, name="Ada"))
+
+
+def test_a_photo_from_the_side_that_cannot_be_used_is_named(astronaut, tmp_path: Path):
+    (tmp_path / "left.png").write_bytes(encoded(no_face(), "PNG"))
+    calls: list[Stage] = []
+    with pytest.raises(PhotoError, match=r"The second photo \(left.png\) cannot be used. No face was found"):
+        reconstruct(ASTRONAUT, calls.append, sides=[tmp_path / "left.png", ASTRONAUT])
+    assert calls[-1].photo_index == 1 and calls[-1].name == "detect"
+    with pytest.raises(PhotoError, match=r"The third photo cannot be used. .*cut short or damaged"):
+        reconstruct(ASTRONAUT, sides=[ASTRONAUT, encoded(ASTRONAUT, "JPEG")[:9000]])
+
+
+def test_the_same_photo_once_more_is_no_photo_from_the_side(astronaut):
+    avatar = reconstruct(ASTRONAUT, sides=[ASTRONAUT])
+    (finding,) = (f for f in avatar.quality.findings if f.code == "barely-turned")
+    assert finding.severity == "warning" and "by only 0 degrees" in finding.sentence
+    before, after = (int(n) for n in re.findall(r"(\d+)%", finding.sentence))
+    assert abs(before - after) < 6
+    assert float((nose_px(avatar) - nose_px(astronaut.avatar)).norm()) < 5
 
 
 # ------------------------------------------------------------------------------------------- bad photos
@@ -195,13 +298,13 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_photo_is_refused_in_sentences(kind: str):
     data, said = BAD[kind]
-    calls: list[tuple] = []
+    calls: list[Stage] = []
     with pytest.raises(PhotoError, match=said) as caught:
-        reconstruct(data, lambda *call: calls.append(call), name="diary.jpg")
+        reconstruct(data, calls.append, name="diary.jpg")
     sentences = str(caught.value)
     assert sentences[0].isupper() or sentences.startswith("diary.jpg")
     assert sentences.endswith(".") and len(sentences.split()) > 8  # what happened, and what to do
-    assert "Traceback" not in sentences and all(early is None for *_, early in calls)
+    assert "Traceback" not in sentences and all(call.avatar is None for call in calls)
 
 
 @pytest.mark.parametrize("source", [Path("nowhere/at all.jpg"), 3.5, np.zeros((4, 4, 7), np.uint8)])
@@ -268,16 +371,43 @@ def test_a_wider_nose_is_wider():
     assert width(-2.0) < width(0.0) - 1e-3 < width(2.0) - 2e-3
 
 
+def test_a_reshaped_head_is_the_same_person_with_another_shape(astronaut):
+    amounts = {HEAD.attribute_names[0]: 1.5, "nose_width": -3.0}
+    move = sum(amount * HEAD.attribute_directions[HEAD.attribute_names.index(n)] for n, amount in amounts.items())
+    for start in (astronaut.avatar, made(5)):
+        after = reshape(start, amounts)
+        assert torch.allclose(after.shape - start.shape, torch.as_tensor(move), atol=1e-5)
+        assert after.provenance == replace(start.provenance, attributes=amounts)
+        for name in set(vars(start)) - {"shape", "provenance"}:
+            assert getattr(after, name) is getattr(start, name), name
+        # Amounts count up, and back.
+        again = reshape(after, {"nose_width": 1.0})
+        assert again.provenance.attributes == amounts | {"nose_width": -2.0}
+        back = reshape(after, {name: -amount for name, amount in amounts.items()})
+        assert torch.allclose(back.shape, start.shape, atol=1e-5) and back.provenance.attributes == {}
+        assert load_avatar(saved(again)).provenance.attributes == dict(again.provenance.attributes)
+    assert torch.equal(reshape(made(5), {"age": 1.0}).shape, generate(5, {"age": 1.0}).shape)
+
+
+def test_only_a_head_of_the_model_in_use_is_reshaped():
+    with pytest.raises(FileError, match="another model"):
+        reshape(replace(made(5), head_model="another model"), {"age": 1.0})
+    short = replace(made(5), shape=made(5).shape[:10])  # the rest are zero
+    assert torch.allclose(reshape(short, {"age": 1.0}).shape[10:], reshape(short, {"age": 2.0}).shape[10:] / 2)
+
+
+@pytest.mark.parametrize("change", [lambda a: generate(1, a), lambda a: reshape(made(5), a)], ids=["draw", "reshape"])
 @pytest.mark.parametrize("amount", [math.nan, math.inf, -math.inf, 3.01, -400.0])
-def test_an_amount_out_of_range_is_refused_with_the_range(amount: float):
+def test_an_amount_out_of_range_is_refused_with_the_range(amount: float, change):
     with pytest.raises(LikenessError, match=r"attribute age is .* use a number from -3 to 3") as caught:
-        generate(1, {"age": amount})
+        change({"age": amount})
     assert str(amount) in str(caught.value)
 
 
-def test_an_unknown_attribute_is_refused_with_the_choices():
+@pytest.mark.parametrize("change", [lambda a: generate(1, a), lambda a: reshape(made(5), a)], ids=["draw", "reshape"])
+def test_an_unknown_attribute_is_refused_with_the_choices(change):
     with pytest.raises(LikenessError, match="no attribute 'beard'") as caught:
-        generate(1, {"age": 1.0, "beard": 0.5})
+        change({"age": 1.0, "beard": 0.5})
     assert all(name in str(caught.value) for name in HEAD.attribute_names)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from core import texture
 from core.albedo.parametric import SkinLook, paint_materials
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera, look_at_head
@@ -27,6 +28,7 @@ from core.texture import (
     LEFT_EYE,
     RIGHT_EYE,
     TextureResult,
+    View,
     build_materials,
     complete,
     delight,
@@ -233,6 +235,10 @@ class Scene:
     mask: Tensor
     alpha: Tensor
 
+    @property
+    def view(self) -> View:
+        return View(self.photo, head().template, self.camera, self.landmarks, self.mask)
+
 
 def room(direction: tuple[float, float, float], strength: float, level: float = 0.95) -> Light:
     sh = constant_light(torch.full((3,), level))
@@ -261,7 +267,7 @@ def scene(light_index: int = 0, yaw: float = 0.0, melanin: float = 0.25) -> Scen
 @functools.cache
 def result(light_index: int = 0, yaw: float = 0.0, melanin: float = 0.25) -> TextureResult:
     s = scene(light_index, yaw, melanin)
-    return build_materials(s.photo, head(), head().template, s.camera, s.landmarks, s.mask, 512)
+    return build_materials(head(), [s.view], 512)
 
 
 def linear(image: Tensor) -> Tensor:
@@ -367,7 +373,7 @@ def test_hair_over_the_forehead_is_left_out() -> None:
     s = scene(0)
     fringe = [(-0.05, 0.12), (0.05, 0.12), (0.03, 0.045), (0.0, 0.052), (-0.03, 0.045)]
     marked = with_marks(s, [("fill", fringe, 0)], (45, 30, 22))
-    r = build_materials(marked, head(), head().template, s.camera, s.landmarks, s.mask, 512)
+    r = build_materials(head(), [replace(s.view, photo=marked)], 512)
     seen = unwrap(marked, head(), head().template, s.camera, s.mask, 512)
     place = positions(head(), head().template, 512)
     forehead = (place[..., 1] > 0.046) & (place[..., 1] < 0.06) & (place[..., 0].abs() < 0.025) & (place[..., 2] > 0)
@@ -392,7 +398,7 @@ def test_glasses_frames_are_left_out() -> None:
     shapes = [("loop", rim(0.033), 6), ("loop", rim(-0.033), 6), ("line", [(-0.006, 0.0), (0.006, 0.0)], 6)]
     shapes += [("line", [(sign * 0.060, 0.0), (sign * 0.085, 0.0)], 6) for sign in (-1, 1)]
     marked = with_marks(s, shapes, (15, 15, 18))
-    r = build_materials(marked, head(), head().template, s.camera, s.landmarks, s.mask, 512)
+    r = build_materials(head(), [replace(s.view, photo=marked)], 512)
     plain = unwrap(s.photo, head(), head().template, s.camera, s.mask, 512)
     seen = unwrap(marked, head(), head().template, s.camera, s.mask, 512)
     frame = (seen.color_linear.mean(0) < 0.02) & (plain.color_linear.mean(0) > 0.12) & (seen.weight > 0.6)
@@ -422,9 +428,66 @@ def test_dividing_out_the_light_inverts_shading() -> None:
     torch.testing.assert_close(delight(albedo * light, light), albedo)
 
 
+@functools.cache
+def from_sides(count: int) -> TextureResult:
+    """The front, the left and the right, each under a light of its own."""
+    return build_materials(head(), [scene(0).view, scene(1, 45.0).view, scene(2, -45.0).view][:count], 512)
+
+
+def deviation(r: TextureResult) -> tuple[np.ndarray, np.ndarray]:
+    """Log of the map over the painted skin ``[3, U, U]`` relative to the middle of the face, and where skin counts."""
+    regions = texture._regions(head(), 512)
+    features = [regions.brows, regions.eyes, regions.lips, regions.nostrils, regions.scalp, regions.sockets]
+    plain = np.maximum.reduce(features) < 0.05
+    truth = linear(scene(0).materials.skin_albedo)
+    error = (linear(r.materials.skin_albedo).clamp_min(1e-3) / truth.clamp_min(1e-3)).log().numpy()
+    error = error - np.median(error[:, (regions.centre > 0.9) & plain], axis=1)[:, None, None]
+    return error, plain & (regions.portrait > 0.9) & (regions.ears < 0.1)
+
+
+def test_each_side_adds_the_skin_that_it_alone_shows() -> None:
+    front, left, both = from_sides(3).seen
+    assert left.portrait > front.portrait + 0.08 and both.portrait > left.portrait + 0.08
+    # A camera at 45 degrees shows the person's left, one at -45 the right.
+    assert left.left_ear > front.left_ear + 0.3 and left.left_side > front.left_side + 0.3
+    assert abs(left.right_ear - front.right_ear) < 0.05 and abs(left.right_side - front.right_side) < 0.05
+    assert both.right_ear > left.right_ear + 0.3 and both.right_side > left.right_side + 0.3
+    assert from_sides(1).seen == (front,) and from_sides(3).seen_fraction > from_sides(1).seen_fraction + 0.05
+
+
+def test_the_skin_of_the_sides_is_truer_with_photos_of_them() -> None:
+    regions = texture._regions(head(), 512)
+    alone, counted = deviation(from_sides(1))
+    together, _ = deviation(from_sides(3))
+    for half in (regions.own_left > 0, regions.own_left == 0):
+        where = counted & half & (regions.centre < 0.05)
+        assert np.abs(together[:, where]).mean() < 0.85 * np.abs(alone[:, where]).mean()
+    middle = counted & (regions.centre > 0.9)
+    assert np.abs(together[:, middle] - alone[:, middle]).mean() < 0.02  # the front's own
+
+
+def test_photos_meet_without_a_seam() -> None:
+    """Over 4 mm of even skin the colour does not step, though three lights and three photos meet there."""
+    reach = round(4 * texture._regions(head(), 512).texels_per_mm)
+    worst = []
+    for count in (1, 3):
+        error, counted = deviation(from_sides(count))
+        smooth = np.stack([texture._blur(channel, 2.0) for channel in error])
+        across = np.abs(smooth[:, :, reach:] - smooth[:, :, :-reach]).max(0)[counted[:, reach:] & counted[:, :-reach]]
+        down = np.abs(smooth[:, reach:] - smooth[:, :-reach]).max(0)[counted[reach:] & counted[:-reach]]
+        worst.append(max(float(np.quantile(across, 0.995)), float(np.quantile(down, 0.995))))
+    assert worst[1] < 0.12 and worst[1] <= worst[0] + 0.005, worst
+
+
+def test_the_order_of_the_sides_hardly_matters() -> None:
+    views = [scene(0).view, scene(2, -45.0).view, scene(1, 45.0).view]
+    other = build_materials(head(), views, 512).materials.skin_albedo.float()
+    assert float((other - from_sides(3).materials.skin_albedo.float()).abs().mean()) < 1.5
+
+
 def test_the_same_photo_gives_the_same_bytes() -> None:
     s = scene(0)
-    again = build_materials(s.photo, head(), head().template, s.camera, s.landmarks, s.mask, 512)
+    again = build_materials(head(), [s.view], 512)
     for name, image in vars(result(0).materials).items():
         other = getattr(again.materials, name)
         assert (image is None and other is None) or torch.equal(image, other), name
@@ -433,6 +496,6 @@ def test_the_same_photo_gives_the_same_bytes() -> None:
 def test_a_photo_that_shows_no_face_at_all_gives_the_mean_skin() -> None:
     """The camera looks at the back of the head: nothing is known, nothing fails."""
     camera = camera_at(180)
-    r = build_materials(photo_of(torch.rand(3, 640, 640)), head(), head().template, camera, None, None, 256)
+    r = build_materials(head(), [View(photo_of(torch.rand(3, 640, 640)), head().template, camera)], 256)
     assert r.seen_fraction < 0.02
     assert r.iris_linear is None

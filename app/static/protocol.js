@@ -1,24 +1,53 @@
 // Messages between the page and the viewer: the browser's copy of app/protocol.py, which says what each one means.
 // tests/test_app.py compares the two tables.
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 export const MESSAGES = {
-  load_head: { to: "viewer", fields: { url: "string", file_name: "string", final: "boolean" } },
+  load_head: { to: "viewer", fields: { url: "string", file_name: "string", final: "boolean", original: "boolean" } },
   drop_first: { to: "viewer", fields: {} },
+  set_photo: {
+    to: "viewer",
+    fields: {
+      url: "string?",
+      width_px: "number",
+      height_px: "number",
+      points_px: "values",
+      focal_px: "number",
+      principal_x_px: "number",
+      principal_y_px: "number",
+      transform: "values",
+      reading: "boolean",
+    },
+  },
   show_progress: { to: "viewer", fields: { text: "string?", fraction: "number" } },
   set_expression: { to: "viewer", fields: { weights: "numbers", own: "boolean" } },
   set_pose: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number", roll_deg: "number" } },
   set_gaze: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number" } },
   set_view: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number", zoom: "number" } },
-  set_light: { to: "viewer", fields: { yaw_deg: "number", exposure: "number" } },
+  set_light: {
+    to: "viewer",
+    fields: {
+      preset: "string",
+      yaw_deg: "number",
+      pitch_deg: "number",
+      key: "number",
+      environment: "number",
+      environment_yaw_deg: "number",
+      exposure: "number",
+      tone_mapping: "string",
+    },
+  },
   set_style: { to: "viewer", fields: { style: "string" } },
+  set_idle: { to: "viewer", fields: { on: "boolean" } },
+  set_theme: { to: "viewer", fields: { dark: "boolean" } },
   save_head: { to: "viewer", fields: {} },
   ready: { to: "page", fields: { protocol: "number" } },
   head_loaded: {
     to: "page",
     fields: { url: "string", final: "boolean", triangles: "number", morphs: "strings", joints: "strings" },
   },
+  fill_window: { to: "page", fields: { on: "boolean" } },
   failed: { to: "page", fields: { text: "string" } },
 };
 
@@ -31,6 +60,7 @@ const KINDS = {
   number: Number.isFinite,
   boolean: (value) => typeof value === "boolean",
   strings: (value) => Array.isArray(value) && value.every(isString),
+  values: (value) => Array.isArray(value) && value.every(Number.isFinite),
   numbers: (value) => isObject(value) && Object.values(value).every(Number.isFinite),
 };
 

@@ -1,0 +1,131 @@
+"""The same actions for programs: Gradio's named endpoints, described in docs/api.md and on the page's own API view.
+
+An endpoint answers several times: first with no file and a dict that says how far it is (`stage`, `fraction`, and
+`place` and `wait_s` while in line), at last with the GLB and the report. A problem is an error whose message is the
+sentence that the page would show. What an endpoint does to "the head" it does to that of the caller's session; a
+`gradio_client.Client` is one session.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+from gradio.events import api
+
+from app.handlers import Handlers, PageUpdate
+
+Answer = tuple[dict[str, Any] | None, dict[str, Any]]
+
+
+def publish(actions: Handlers) -> None:
+    """Make the endpoints of the Blocks that is being built."""
+
+    def reconstruct(
+        request: gr.Request, photo: FileData, left: FileData | None = None, right: FileData | None = None
+    ) -> Iterator[Answer]:
+        """Make a head from a photo of a face, and if wanted one or two more of the same person turned to a side.
+
+        photo: a file, from the front; with gradio_client: handle_file("photo.jpg"). left, right: optional files that
+        show more of the person's own left or right side.
+        Returns the head as a GLB file, and a report: name, confidence (0 to 1), findings in words, seconds per stage.
+        """
+        paths = {"front": _path(photo), "left": _path(left), "right": _path(right)}
+        if not paths["front"]:
+            raise _error("A photo was expected. Upload one, with gradio_client by handle_file.")
+        yield from _answers(actions.from_photos(paths, session_of(request)))
+
+    def random_head(request: gr.Request, seed: int = 1, attributes: dict[str, float] | None = None) -> Iterator[Answer]:
+        """Draw a head of nobody. Same seed and attributes, same head.
+
+        seed: a whole number from 0. attributes: what to add to the shape, by name, from -3 to 3: age, gender, weight,
+        face_length, jaw_width, nose_width, nose_length, lips_fullness, eye_size, ears_size and others.
+        Returns the head as a GLB file, and a report.
+        """
+        if isinstance(seed, float) and seed.is_integer():
+            seed = int(seed)
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            raise _error(f"The seed is {seed!r}. A whole number from 0 was expected.")
+        yield from _answers(actions.random_head(session_of(request), seed, _attributes(attributes)))
+
+    def reshape(request: gr.Request, attributes: dict[str, float]) -> Iterator[Answer]:
+        """Change the shape of the session's head.
+
+        attributes: amounts by name, from -3 to 3, counted from the head as it was made; those left out are 0.
+        Returns the head as a GLB file, and a report.
+        """
+        yield from _answers(actions.reshape(session_of(request), _attributes(attributes)))
+
+    def undo(request: gr.Request) -> Iterator[Answer]:
+        """Take back the last change of the session's head. Returns the head as a GLB file, and a report."""
+        yield from _answers(actions.undo(session_of(request)))
+
+    def redo(request: gr.Request) -> Iterator[Answer]:
+        """Make the change again that was taken back last. Returns the head as a GLB file, and a report."""
+        yield from _answers(actions.redo(session_of(request)))
+
+    def restore(request: gr.Request) -> Iterator[Answer]:
+        """The session's head as it was made, without changes. Returns it as a GLB file, and a report."""
+        yield from _answers(actions.restore(session_of(request)))
+
+    def cancel(request: gr.Request) -> bool:
+        """End what the session has going, in line or at work. Returns whether there was anything."""
+        return actions.cancel(session_of(request))
+
+    for endpoint in (reconstruct, random_head, reshape, undo, redo, restore):
+        # Gradio takes the types of the outputs from here, one component for each; of what is yielded, not of iterators.
+        endpoint.__annotations__["return"] = tuple[FileData, dict[str, Any]]
+        api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    cancel.__annotations__["return"] = bool
+    api(cancel, api_name="cancel", concurrency_limit=None)
+
+
+def _answers(updates: Iterator[PageUpdate]) -> Iterator[Answer]:
+    progress: dict[str, Any] = {}
+    for update in updates:
+        if update.problem is not None:
+            raise _error(update.problem)
+        if update.file is not None:
+            yield _file(update), dict(update.report or {})
+            return
+        if update.lines:
+            progress = {"stage": update.lines[-1].text, "fraction": update.fraction}
+        if update.place is not None:
+            progress |= {"place": update.place.place, "wait_s": round(update.place.seconds, 1)}
+        # Also where nothing is new: it is by sending that Gradio notices who has gone.
+        yield None, progress
+
+
+def _file(update: PageUpdate) -> dict[str, Any]:
+    assert update.file is not None
+    return FileData(path=str(update.file), orig_name=update.file.name, mime_type="model/gltf-binary").model_dump()
+
+
+def _path(value: Any) -> str | None:
+    path = value.get("path") if isinstance(value, Mapping) else None
+    return path if isinstance(path, str) else None
+
+
+def _attributes(value: Any) -> dict[str, float]:
+    """Amounts by name. Raises gr.Error for anything else; the names and the range are checked by the core."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise _error('The attributes were expected as names with numbers, such as {"age": 1}.')
+    for name, amount in value.items():
+        if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount):
+            raise _error(f"The attribute {name} is {amount!r}. A number was expected.")
+    return {str(name): float(amount) for name, amount in value.items()}
+
+
+def _error(sentence: str) -> gr.Error:
+    return gr.Error(sentence, print_exception=False)
+
+
+def session_of(request: gr.Request) -> str:
+    """Whose request it is. One without a session is nobody's but its own."""
+    return request.session_hash or secrets.token_urlsafe(18)

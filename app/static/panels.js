@@ -1,0 +1,503 @@
+// The panels beside the viewer: Expression, Pose, Light and View. They act in the browser alone, within a frame.
+//
+// What is set lives in `Panels` and not in the page's elements: a panel that is mounted again shows the same. Every
+// control is a native one with a label; the round pads are a second way to two sliders, for fingers and mice.
+
+import { ARKIT_GROUPS, PRESETS, sliderGroups } from "./expressions.js";
+
+const PRESET_MS = 220;
+const GAZE_LIMIT_DEG = 25;
+const LIGHT_PITCH_DEG = 60;
+const NEUTRAL_LIGHT = { light_yaw: 0, light_pitch: 0, key: 1, environment: 1, environment_yaw: 0 };
+const REST = {
+  own: true,
+  linked: true,
+  idle: false,
+  turn: 0,
+  nod: 0,
+  tilt: 0,
+  gaze_yaw: 0,
+  gaze_pitch: 0,
+  light: "studio",
+  ...NEUTRAL_LIGHT,
+  exposure: 1,
+  tone_mapping: "neutral",
+  style: "textured",
+  view_yaw: 0,
+  view_pitch: 0,
+  zoom: 1,
+};
+
+const STYLES = { textured: "Textured", clay: "Clay", wireframe: "Wireframe", normals: "Normals", uv: "UV checker" };
+// Where the key lights of studio.js stand, for the ball that shows them. That module is the viewer's: it needs three.js.
+export const KEY_LIGHTS = {
+  studio: { label: "Studio", yaw_deg: -31, pitch_deg: 29 },
+  daylight: { label: "Daylight", yaw_deg: 50, pitch_deg: 34 },
+  dramatic: { label: "Dramatic", yaw_deg: -64, pitch_deg: 24 },
+};
+const LIGHTS = Object.fromEntries(Object.entries(KEY_LIGHTS).map(([name, { label }]) => [name, label]));
+const TONE_MAPPINGS = { neutral: "Neutral", filmic: "Filmic", none: "None" };
+// Where they take the camera; sides are the person's own. In the order of the screen: the camera that moves to the left
+// shows more of the person's right.
+const VIEWS = [
+  ["¾ right", -40, 0],
+  ["Front", 0, 0],
+  ["¾ left", 40, 0],
+  ["Right side", -90, 0],
+  ["Above", 0, 35],
+  ["Left side", 90, 0],
+];
+const ZOOMS = { Head: 1, Face: 1.7, Eyes: 3.4 };
+
+const percent = (value) => `${Math.round(100 * value)} %`;
+const degrees = (value) => `${Math.round(value)}°`;
+const times = (value) => `${value.toFixed(2)} ×`;
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+/** An element: properties that start with "aria-" or "data-" become attributes, the others are set. */
+function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (/^(aria|data)-/.test(name)) element.setAttribute(name, value);
+    else element[name] = value;
+  }
+  element.append(...children);
+  return element;
+}
+
+/**
+ * A labelled slider whose number is the button that resets it. read, write: of the value; show: the value in words.
+ * Returns {element, refresh}, as every control here does.
+ */
+function slider({ key, label, low, high, step, rest = 0, read, write, show }) {
+  const id = `likeness-${key}-range`;
+  const range = make("input", { type: "range", id, min: low, max: high, step });
+  const number = make("button", { type: "button", className: "number" });
+  const reset = () => write(rest);
+  range.addEventListener("input", () => write(Number(range.value)));
+  range.addEventListener("dblclick", reset);
+  range.addEventListener("keydown", (event) => {
+    if (event.key !== "Delete" && event.key !== "Backspace") return;
+    event.preventDefault();
+    reset();
+  });
+  number.addEventListener("click", () => {
+    reset();
+    // The button is about to be disabled, which would throw the focus away.
+    range.focus();
+  });
+  const element = make("div", { className: "slider", id: `likeness-${key}` });
+  element.append(make("label", { htmlFor: id, textContent: label }), range, number);
+  const share = (value) => (100 * (value - low)) / (high - low);
+  const refresh = () => {
+    const value = read();
+    const text = show(value);
+    range.value = value;
+    range.setAttribute("aria-valuetext", text);
+    number.textContent = text;
+    number.disabled = Math.abs(value - rest) < step / 2;
+    number.title = number.disabled ? "" : `Reset ${label}`;
+    number.setAttribute("aria-label", number.disabled ? `${label}: ${text}` : `Reset ${label}, now ${text}`);
+    element.style.setProperty("--from", `${share(Math.min(value, rest))}%`);
+    element.style.setProperty("--to", `${share(Math.max(value, rest))}%`);
+  };
+  return { element, refresh };
+}
+
+/** A pad to drag in two directions at once. read, write: (x, y) in -1..1, y downwards. For pointers only: see above. */
+function pad({ className, read, write, reset }) {
+  const knob = make("span", { className: "knob" });
+  const element = make(
+    "div",
+    { className: `pad ${className}`, "aria-hidden": "true", title: "Drag; double-click to reset" },
+    knob,
+  );
+  const drag = (event) => {
+    const box = element.getBoundingClientRect();
+    const x = (2 * (event.clientX - box.left)) / box.width - 1;
+    const y = (2 * (event.clientY - box.top)) / box.height - 1;
+    write(clamp(x, -1, 1), clamp(y, -1, 1));
+  };
+  element.addEventListener("pointerdown", (event) => {
+    element.setPointerCapture(event.pointerId);
+    drag(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (element.hasPointerCapture(event.pointerId)) drag(event);
+  });
+  element.addEventListener("dblclick", reset);
+  const refresh = () => {
+    const [x, y, behind = false] = read();
+    element.style.setProperty("--x", x);
+    element.style.setProperty("--y", y);
+    element.classList.toggle("behind", behind);
+  };
+  return { element, refresh };
+}
+
+/** One of several, as a row of buttons. options: value -> label. */
+function choice({ key, legend, options, read, write }) {
+  const element = make(
+    "fieldset",
+    { className: "choice", id: `likeness-${key}` },
+    make("legend", { textContent: legend }),
+  );
+  const radios = Object.entries(options).map(([value, label]) => {
+    const radio = make("input", { type: "radio", name: `likeness-${key}`, value });
+    radio.addEventListener("change", () => write(value));
+    element.append(make("label", {}, radio, make("span", { textContent: label })));
+    return radio;
+  });
+  const refresh = () => {
+    for (const radio of radios) radio.checked = radio.value === read();
+  };
+  return { element, refresh };
+}
+
+function checkbox({ key, label, hint = "", read, write }) {
+  const box = make("input", { type: "checkbox", id: `likeness-${key}-box` });
+  box.addEventListener("change", () => write(box.checked));
+  const text = make("span", {}, label, ...(hint ? [make("small", { textContent: hint })] : []));
+  const element = make("label", { className: "check", id: `likeness-${key}` }, box, text);
+  return { element, refresh: () => (box.checked = read()) };
+}
+
+const button = (label, act, properties = {}) => {
+  const element = make("button", { type: "button", textContent: label, ...properties });
+  element.addEventListener("click", act);
+  return element;
+};
+const still = (element) => ({ element, refresh: () => {} });
+const heading = (text) => still(make("h2", { textContent: text }));
+const note = (text) => still(make("p", { className: "note", textContent: text }));
+
+/** The four panels and what is set in them. `send` takes messages of protocol.js for the viewer. */
+export class Panels {
+  #send;
+  #values = { ...REST };
+  // name -> weight; names at rest are absent.
+  #weights = {};
+  #offered = ARKIT_GROUPS.flatMap((group) => group.names);
+  // kind -> { element, refresh }
+  #mounted = new Map();
+  // Titles of the groups that a person has opened or closed: title -> open.
+  #open = new Map();
+  // type -> JSON of what was sent last
+  #sent = new Map();
+  #frame = null;
+  #animation = null;
+
+  constructor(send) {
+    this.#send = send;
+    // What the viewer shows before it is told anything.
+    for (const message of this.#messages()) this.#sent.set(message.type, JSON.stringify(message));
+  }
+
+  /** Build the panel `kind` ("expression", "pose", "light" or "view") into `element`, as things are set now. */
+  mount(kind, element) {
+    const controls = { expression: this.#expression, pose: this.#pose, light: this.#light, view: this.#view }[
+      kind
+    ].call(this);
+    element.replaceChildren(
+      make("div", { className: "likeness-panel" }, ...controls.map((control) => control.element)),
+    );
+    const refresh = () => controls.forEach((control) => control.refresh());
+    this.#mounted.set(kind, { element, refresh });
+    refresh();
+  }
+
+  /** A head with these morphs is on show: offer its sliders. */
+  headLoaded({ morphs }) {
+    // A first head without morphs is no reason to take the sliders away while somebody moves them.
+    if (morphs.length === 0 || String(morphs) === String(this.#offered)) return;
+    this.#offered = morphs;
+    this.#rebuildExpression();
+  }
+
+  #set(changes) {
+    Object.assign(this.#values, changes);
+    this.#changed();
+  }
+
+  #setWeights(changes) {
+    cancelAnimationFrame(this.#animation);
+    for (const [name, weight] of Object.entries(changes)) {
+      if (weight > 0) this.#weights[name] = weight;
+      else delete this.#weights[name];
+    }
+    this.#changed();
+  }
+
+  #changed() {
+    for (const { refresh } of this.#mounted.values()) refresh();
+    // Sliders fire faster than the screen draws.
+    if (this.#frame !== null) return;
+    this.#frame = requestAnimationFrame(() => {
+      this.#frame = null;
+      for (const message of this.#messages()) {
+        const text = JSON.stringify(message);
+        if (this.#sent.get(message.type) === text) continue;
+        this.#sent.set(message.type, text);
+        this.#send(message);
+      }
+    });
+  }
+
+  #messages() {
+    const is = this.#values;
+    return [
+      { type: "set_expression", weights: { ...this.#weights }, own: is.own },
+      // On the screen a slider that goes to the right tips the head to the right, which is its own left.
+      { type: "set_pose", yaw_deg: is.turn, pitch_deg: is.nod, roll_deg: -is.tilt || 0 },
+      { type: "set_gaze", yaw_deg: is.gaze_yaw, pitch_deg: is.gaze_pitch },
+      {
+        type: "set_light",
+        preset: is.light,
+        yaw_deg: is.light_yaw,
+        pitch_deg: is.light_pitch,
+        key: is.key,
+        environment: is.environment,
+        environment_yaw_deg: is.environment_yaw,
+        exposure: is.exposure,
+        tone_mapping: is.tone_mapping,
+      },
+      { type: "set_style", style: is.style },
+      { type: "set_idle", on: is.idle },
+    ];
+  }
+
+  // Sent even if it was sent before: a hand may have turned the head in the meantime.
+  #look(changes) {
+    this.#set(changes);
+    const { view_yaw, view_pitch, zoom } = this.#values;
+    this.#send({ type: "set_view", yaw_deg: view_yaw, pitch_deg: view_pitch, zoom });
+  }
+
+  // A preset is a complete expression: that of the photo would come on top of it.
+  #showPreset(target, own) {
+    cancelAnimationFrame(this.#animation);
+    this.#set({ own });
+    const start = { ...this.#weights };
+    const names = new Set([...Object.keys(start), ...Object.keys(target)]);
+    const mix = (share) =>
+      Object.fromEntries(
+        [...names].map((name) => [name, (1 - share) * (start[name] ?? 0) + share * (target[name] ?? 0)]),
+      );
+    if (matchMedia("(prefers-reduced-motion: reduce)").matches) {
+      this.#setWeights(mix(1));
+      return;
+    }
+    let begin = null;
+    const step = (now) => {
+      begin ??= now;
+      const time = Math.min((now - begin) / PRESET_MS, 1);
+      this.#setWeights(mix(time * time * (3 - 2 * time)));
+      if (time < 1) this.#animation = requestAnimationFrame(step);
+    };
+    this.#animation = requestAnimationFrame(step);
+  }
+
+  #slider(key, label, limits, show, step = 1) {
+    const [low, high] = limits;
+    const rest = REST[key];
+    return slider({
+      ...{ key, label, low, high, step, rest, show },
+      read: () => this.#values[key],
+      write: (value) => this.#set({ [key]: value }),
+    });
+  }
+
+  #choice(key, legend, options, write = (value) => this.#set({ [key]: value })) {
+    return choice({ key, legend, options, read: () => this.#values[key], write });
+  }
+
+  #rebuildExpression() {
+    const panel = this.#mounted.get("expression");
+    if (panel) this.mount("expression", panel.element);
+  }
+
+  #expression() {
+    const chips = Object.entries(PRESETS).map(([name, { label, weights }]) => {
+      const offered = Object.fromEntries(Object.entries(weights).filter(([name]) => this.#offered.includes(name)));
+      const element = button(label, () => this.#showPreset(offered, false), { "data-preset": name });
+      const refresh = () => {
+        const same = [...Object.keys(offered), ...Object.keys(this.#weights)].every(
+          (name) => Math.abs((offered[name] ?? 0) - (this.#weights[name] ?? 0)) < 0.005,
+        );
+        element.setAttribute("aria-pressed", String(same && !this.#values.own));
+      };
+      return { element, refresh };
+    });
+    const presets = {
+      element: make(
+        "div",
+        { className: "chips", role: "group", "aria-label": "Expressions" },
+        ...chips.map((chip) => chip.element),
+      ),
+      refresh: () => chips.forEach((chip) => chip.refresh()),
+    };
+    const own = checkbox({
+      key: "own",
+      label: "Start from the expression on the photo",
+      read: () => this.#values.own,
+      write: (own) => this.#set({ own }),
+    });
+    const idle = checkbox({
+      key: "idle",
+      label: "Alive: blinks and breathes",
+      read: () => this.#values.idle,
+      write: (idle) => this.#set({ idle }),
+    });
+    const linked = checkbox({
+      key: "linked",
+      label: "Left and right together",
+      hint: "Sides are the person's own.",
+      read: () => this.#values.linked,
+      write: (linked) => {
+        this.#set({ linked });
+        this.#rebuildExpression();
+        document.getElementById("likeness-linked-box")?.focus();
+      },
+    });
+    const groups = sliderGroups(this.#offered, this.#values.linked).map((group) => this.#group(group));
+    const reset = still(
+      button("Reset expression", () => this.#showPreset({}, true), { id: "likeness-reset-expression" }),
+    );
+    return [presets, own, idle, linked, ...groups, reset];
+  }
+
+  #group({ title, sliders }) {
+    const controls = sliders.map(({ key, label, names }) =>
+      slider({
+        ...{ key, label, low: 0, high: 1, step: 0.01, show: percent },
+        read: () => names.reduce((sum, name) => sum + (this.#weights[name] ?? 0), 0) / names.length,
+        write: (value) => this.#setWeights(Object.fromEntries(names.map((name) => [name, value]))),
+      }),
+    );
+    const count = make("span", { className: "count" });
+    const element = make("details", {}, make("summary", {}, title, count));
+    // On a phone the headings alone fill the screen.
+    element.open = this.#open.get(title) ?? matchMedia("(width > 900px)").matches;
+    element.addEventListener("toggle", () => this.#open.set(title, element.open));
+    element.append(...controls.map((control) => control.element));
+    const refresh = () => {
+      controls.forEach((control) => control.refresh());
+      const moved = sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
+      count.textContent = moved ? `${moved} moved` : "";
+    };
+    return { element, refresh };
+  }
+
+  #pose() {
+    const gaze = pad({
+      className: "gaze",
+      read: () => [this.#values.gaze_yaw / GAZE_LIMIT_DEG, this.#values.gaze_pitch / GAZE_LIMIT_DEG],
+      write: (x, y) =>
+        this.#set({ gaze_yaw: Math.round(x * GAZE_LIMIT_DEG), gaze_pitch: Math.round(y * GAZE_LIMIT_DEG) }),
+      reset: () => this.#set({ gaze_yaw: 0, gaze_pitch: 0 }),
+    });
+    const weight = (name) => this.#weights[name] ?? 0;
+    const jaw = { low: 0, high: 1, step: 0.01, show: percent };
+    return [
+      heading("Head"),
+      this.#slider("turn", "Turn", [-45, 45], degrees),
+      this.#slider("nod", "Nod", [-25, 25], degrees),
+      this.#slider("tilt", "Tilt", [-25, 25], degrees),
+      heading("Gaze"),
+      gaze,
+      this.#slider("gaze_yaw", "Sideways", [-GAZE_LIMIT_DEG, GAZE_LIMIT_DEG], degrees),
+      this.#slider("gaze_pitch", "Up / down", [-GAZE_LIMIT_DEG, GAZE_LIMIT_DEG], degrees),
+      heading("Jaw"),
+      slider({
+        ...{ ...jaw, key: "jaw_open", label: "Open" },
+        read: () => weight("jawOpen"),
+        write: (value) => this.#setWeights({ jawOpen: value }),
+      }),
+      slider({
+        ...{ ...jaw, key: "jaw_side", label: "Sideways", low: -1 },
+        read: () => weight("jawLeft") - weight("jawRight"),
+        write: (value) => this.#setWeights({ jawLeft: Math.max(value, 0), jawRight: Math.max(-value, 0) }),
+      }),
+      still(
+        button("Reset pose", () => {
+          const { turn, nod, tilt, gaze_yaw, gaze_pitch } = REST;
+          this.#set({ turn, nod, tilt, gaze_yaw, gaze_pitch });
+          this.#setWeights({ jawOpen: 0, jawLeft: 0, jawRight: 0 });
+        }),
+      ),
+    ];
+  }
+
+  #light() {
+    const radian = Math.PI / 180;
+    const ball = pad({
+      className: "ball",
+      read: () => {
+        const base = KEY_LIGHTS[this.#values.light];
+        const yaw = (base.yaw_deg + this.#values.light_yaw) * radian;
+        const pitch = clamp(base.pitch_deg + this.#values.light_pitch, -85, 85) * radian;
+        return [Math.sin(yaw) * Math.cos(pitch), -Math.sin(pitch), Math.cos(yaw) < 0];
+      },
+      // From the point under the finger, on the half of the ball that is seen.
+      write: (x, y) => {
+        const base = KEY_LIGHTS[this.#values.light];
+        const shrink = 1 / Math.max(1, Math.hypot(x, y));
+        const pitch = Math.asin(-y * shrink);
+        const yaw = Math.asin(clamp((x * shrink) / Math.max(Math.cos(pitch), 0.01), -1, 1));
+        this.#set({
+          light_yaw: Math.round(yaw / radian - base.yaw_deg),
+          light_pitch: clamp(Math.round(pitch / radian - base.pitch_deg), -LIGHT_PITCH_DEG, LIGHT_PITCH_DEG),
+        });
+      },
+      reset: () => this.#set({ light_yaw: 0, light_pitch: 0 }),
+    });
+    const tones = make("select", { id: "likeness-tone_mapping-select" });
+    for (const [value, label] of Object.entries(TONE_MAPPINGS))
+      tones.append(make("option", { value, textContent: label }));
+    tones.addEventListener("change", () => this.#set({ tone_mapping: tones.value }));
+    const tone = {
+      element: make("div", { className: "row", id: "likeness-tone_mapping" }),
+      refresh: () => (tones.value = this.#values.tone_mapping),
+    };
+    tone.element.append(make("label", { htmlFor: tones.id, textContent: "Tone mapping" }), tones);
+    return [
+      this.#choice("light", "Light", LIGHTS, (light) => this.#set({ light, ...NEUTRAL_LIGHT })),
+      heading("Main light"),
+      ball,
+      this.#slider("light_yaw", "Around", [-180, 180], degrees),
+      this.#slider("light_pitch", "Height", [-LIGHT_PITCH_DEG, LIGHT_PITCH_DEG], degrees),
+      this.#slider("key", "Strength", [0, 3], times, 0.01),
+      heading("Surroundings"),
+      this.#slider("environment", "Strength", [0, 3], times, 0.01),
+      this.#slider("environment_yaw", "Turn", [-180, 180], degrees),
+      heading("Picture"),
+      this.#slider("exposure", "Exposure", [0.25, 2.5], times, 0.01),
+      tone,
+      still(
+        button("Reset light", () => {
+          const { light, exposure, tone_mapping } = REST;
+          this.#set({ light, ...NEUTRAL_LIGHT, exposure, tone_mapping });
+        }),
+      ),
+    ];
+  }
+
+  #view() {
+    const grid = (label, buttons) =>
+      still(make("div", { className: "grid", role: "group", "aria-label": label }, ...buttons));
+    return [
+      this.#choice("style", "Surface", STYLES),
+      heading("Camera"),
+      grid(
+        "Camera",
+        VIEWS.map(([label, view_yaw, view_pitch]) => button(label, () => this.#look({ view_yaw, view_pitch }))),
+      ),
+      heading("Distance"),
+      grid(
+        "Distance",
+        Object.entries(ZOOMS).map(([label, zoom]) => button(label, () => this.#look({ zoom }))),
+      ),
+      note("Drag the head to turn it, scroll or pinch to come closer. Sides are the person's own."),
+    ];
+  }
+}
