@@ -260,9 +260,11 @@ def build(actions: Handlers) -> gr.Blocks:
         def on_unload(request: gr.Request) -> None:
             actions.leave(session_of(request))
 
-        photo.input(on_photo, photo, outputs, **listen)
-        # In the browser only: an output of a server's function is made anew, without the `preprocess` of ours.
+        # First, because Gradio begins an event's next function when the one before has ended: behind `on_photo` it would
+        # take away a side view that was added as soon as the head was there. In the browser only, because an output of
+        # a server's function is made anew, without the `preprocess` of ours.
         photo.input(None, None, [side_left, side_right], js="() => [null, null]")
+        photo.input(on_photo, photo, outputs, **listen)
         photo.select(on_face, None, outputs, **listen)
         side_left.input(on_side("left"), side_left, outputs, **listen)
         side_right.input(on_side("right"), side_right, outputs, **listen)

@@ -792,3 +792,12 @@ def test_the_status_lists_stages_with_their_seconds(ui: Any, page: Page) -> None
 
 def test_addresses_survive_odd_folders(ui: Any) -> None:
     assert ui.file_address(Path("/a b/ü#?.glb")) == "gradio_api/file=/a%20b/%C3%BC%23%3F.glb"
+
+
+def test_a_new_photo_clears_the_side_views_before_its_head_is_made(config: dict[str, Any]) -> None:
+    # Gradio's page begins an event's next function when the one before has ended. Cleared last, a side view that was
+    # added while the head was made would vanish.
+    ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
+    chosen = [d for d in config["dependencies"] if (ids["likeness-photo"], "input") in map(tuple, d["targets"])]
+    assert [d["backend_fn"] for d in chosen] == [False, True]
+    assert chosen[0]["outputs"] == [ids["likeness-side-left"], ids["likeness-side-right"]]
