@@ -260,9 +260,9 @@ def build(actions: Handlers) -> gr.Blocks:
         def on_unload(request: gr.Request) -> None:
             actions.leave(session_of(request))
 
-        # First, because Gradio begins an event's next function when the one before has ended: behind `on_photo` it would
-        # take away a side view that was added as soon as the head was there. In the browser only, because an output of
-        # a server's function is made anew, without the `preprocess` of ours.
+        # First, because Gradio begins an event's next function when the one before has ended: behind `on_photo` it
+        # would take away a side view that was added as soon as the head was there. In the browser only, because an
+        # output of a server's function is made anew, without the `preprocess` of ours.
         photo.input(None, None, [side_left, side_right], js="() => [null, null]")
         photo.input(on_photo, photo, outputs, **listen)
         photo.select(on_face, None, outputs, **listen)
