@@ -17,7 +17,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from core.albedo.parametric import paint_roughness, paint_skin, random_look
 from core.camera import Camera
 from core.color import luminance, srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
@@ -34,6 +33,7 @@ from core.materials import (
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import Light, diffuse_light, render_head
+from core.synthesis.painting import paint_roughness, paint_skin, random_look
 
 # What photos of people are like. Selfies are taken at 0.3-0.6 m, portraits at 1-2 m: log-uniform between.
 DISTANCE_RANGE_M = (0.4, 1.6)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from core import synthesis
 from core.fitting import head_angles
 from core.head import PARTS, load_head
 from core.render import rasterize
-from core.synthesis import SyntheticPhoto, sample_expression, sample_photo
+from core.synthesis import photo as synthesis
+from core.synthesis.photo import SyntheticPhoto, sample_expression, sample_photo
 
 SEEDS = range(100, 108)
 
