@@ -57,8 +57,8 @@ class DetailSettings:
         ratio = self.size / self.grid
         if self.grid < 1 or ratio < 2 or 2 ** round(math.log2(ratio)) != ratio or self.width % 8:
             raise LikenessError(
-                f"A detail model of size {self.size}, grid {self.grid} and width {self.width} cannot be built: the size "
-                "must be a power of two times the grid and the width a multiple of 8, such as 512, 16 and 16."
+                f"A detail model of size {self.size}, grid {self.grid} and width {self.width} cannot be built: the "
+                "size must be a power of two times the grid and the width a multiple of 8, such as 512, 16 and 16."
             )
 
     @property
@@ -330,7 +330,7 @@ class DetailLoss:
 
     l1: 1 by definition. gradient: keeps strokes sharp where the latents know them. energy: makes noise worth its L1.
     prior, partial: of the divergences from the standard normal and from what the partly hidden map tells, in nats per
-    texel. The exact bound would be the L1's scale, about 0.2; neighbouring texels err together, about a hundred of them,
+    texel. The exact bound would be the L1's scale, about 0.2; neighbouring texels err together, about a hundred,
     which is worth as many times that.
     """
 
@@ -463,8 +463,8 @@ def detail_loss(
     weights: DetailLoss,
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The loss of a batch of residuals in units of `DetailSettings.unit`, and its parts. Texels outside the skin are worth
-    nothing. `generator` (of the CPU) draws latents and noise."""
+    """The loss of a batch of residuals in units of `DetailSettings.unit`, and its parts. Texels outside the skin are
+    worth nothing. `generator` (of the CPU) draws latents and noise."""
     s = net.settings
     unit = torch.randn(len(residual), s.latent_size, generator=generator).to(residual)
     full = net.encode(residual, coarse, torch.ones_like(mask), unit[:, : s.shared])
@@ -522,7 +522,7 @@ class _Data:
 
 
 def split(albedo: Float[Tensor, "B 3 U U"], coarse: CoarseAlbedo, settings: DetailSettings) -> tuple[Tensor, Tensor]:
-    """Residuals ``[B, 3, size, size]`` in units of `DetailSettings.unit`, and coarse maps of that size in log albedo."""
+    """Residuals ``[B, 3, size, size]`` in the settings' unit, and coarse maps of that size in log albedo."""
     batch, side, size = len(albedo), albedo.shape[-1], settings.size
     flat, everywhere = albedo.reshape(batch * 3, side, side), albedo.new_ones(side, side)
     small = resize_map(flat, everywhere, coarse.size)[0].unflatten(0, (batch, 3))

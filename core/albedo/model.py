@@ -52,8 +52,8 @@ def check_map(albedo: Tensor, mask: Tensor, size: int) -> None:
     """Refuse what cannot be a partly seen albedo map of side `size`, with a sentence. The mask must show something."""
     if tuple(albedo.shape) != (3, size, size) or tuple(mask.shape) != (size, size):
         raise LikenessError(
-            f"The albedo map has the shape {tuple(albedo.shape)} and its mask {tuple(mask.shape)}, but this model works "
-            f"on (3, {size}, {size}) and ({size}, {size}). Resize both (core.albedo.model.resize_map) first."
+            f"The albedo map has the shape {tuple(albedo.shape)} and its mask {tuple(mask.shape)}, but this model "
+            f"works on (3, {size}, {size}) and ({size}, {size}). Resize both (core.albedo.model.resize_map) first."
         )
     for name, image in (("albedo map", albedo), ("mask", mask)):
         if not bool(torch.isfinite(image).all()):
