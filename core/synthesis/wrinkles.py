@@ -397,24 +397,25 @@ def _forehead(chart: _Chart, rng: np.random.Generator) -> list[_Family]:
 
 def _crows_feet(side: _Side) -> list[_Family]:
     """A fan from the outer corner of the eye: the upper lines rise, the lower ones fall; some fork."""
-    count = 7
-    spread = np.linspace(38, -58, count) + side.about(0, 5, count)
+    count = 9
+    spread = np.linspace(36, -60, count) + side.about(0, 5, count)
     angle = np.deg2rad(spread)
     origin = np.repeat(side.landmark(33), count, 0)
-    start_mm = side.about(8.0, 1.2, count).clip(5, 12)
+    start_mm = side.about(8.0, 2.0, count).clip(5, 14)
     start = side.chart.moved(origin, side.outwards(start_mm * np.cos(angle), start_mm * np.sin(angle)))
-    length = side.about(19, 5, count).clip(9, 32) * np.where(np.abs(spread) > 45, 0.75, 1)
+    length = side.about(17, 6, count).clip(7, 32) * np.where(np.abs(spread) > 45, 0.75, 1)
     s = np.linspace(0, 1, 20)
-    bend = side.about(0.0, 0.10, (count, 1)) - 0.28 * np.sign(spread)[:, None] * np.minimum(np.abs(spread) / 40, 1)[:, None]
+    # They leave the eye along its lids and then level out above, and turn down into the cheek below.
+    bend = side.about(0.0, 0.22, (count, 1)) - 0.45 * np.clip(np.abs(spread) / 40, 0, 1)[:, None]
     points = side.walk(start, angle[:, None] + bend * s, length, 20)
     order = side.both.permutation(count)
     onset = 0.03 + 0.5 * order / count + side.own.uniform(0, 0.08, count)
     main = side.family(
-        points, side.own.uniform(0.28, 0.55, count), side.own.uniform(0.5, 0.85, count), onset, sway_mm=0.35, gaps=0.3,
-        taper=(0.45, 0.9),
+        points, side.own.uniform(0.18, 0.48, count), side.own.uniform(0.5, 0.95, count), onset, sway_mm=0.5, gaps=0.4,
+        taper=(0.8, 0.95),
     )  # fmt: skip
-    fork = side.own.choice(count, 3, replace=False)
-    turn = np.deg2rad(side.own.uniform(14, 30, 3) * side.own.choice([-1, 1], 3))[:, None]
+    fork = side.own.choice(count, 4, replace=False)
+    turn = np.deg2rad(side.own.uniform(14, 30, 4) * side.own.choice([-1, 1], 4))[:, None]
     branches = side.walk(points[fork, 8], angle[fork, None] + bend[fork] + turn * (1 - 0.6 * s), 0.5 * length[fork], 20)
     small = side.family(branches, 0.22, 0.42, onset[fork] + 0.25, gaps=0.3, taper=(0.2, 0.9))
     return [main, small]
@@ -431,7 +432,7 @@ def _lower_lid(side: _Side) -> list[_Family]:
     order = side.both.permutation(count)
     return [
         side.family(
-            points, side.own.uniform(0.15, 0.32, count), side.own.uniform(0.4, 0.65, count), 0.05 + 0.6 * order / count,
+            points, side.own.uniform(0.2, 0.4, count), side.own.uniform(0.5, 0.8, count), 0.05 + 0.6 * order / count,
             sway_mm=0.3, gaps=0.55, taper=(1.0, 0.6),
         )  # fmt: skip
     ]
@@ -444,9 +445,9 @@ def _frown(side: _Side) -> list[_Family]:
     angle = np.deg2rad(side.about(np.array([88.0, 72.0]), 6, 2))[:, None]
     s = np.linspace(0, 1, 16)
     bend = np.deg2rad(side.about(np.array([-12.0, -22.0]), 8, 2))[:, None]
-    points = side.walk(start, angle + bend * s, side.about(np.array([23.0, 14.0]), 3, 2).clip(9, 30), 16)
+    points = side.walk(start, angle + bend * s, side.about(np.array([18.0, 11.0]), 3, 2).clip(8, 25), 16)
     onset = np.array([0.12, 0.42]) + side.own.uniform(0, 0.22, 2)
-    return [side.family(points, side.own.uniform(0.45, 0.85, 2), np.array([1.1, 0.75]), onset, gaps=0.25, taper=(0.8, 1.0))]
+    return [side.family(points, side.own.uniform(0.45, 0.85, 2), np.array([1.1, 0.75]), onset, sway_mm=0.5, gaps=0.35, taper=(0.8, 1.0))]
 
 
 def _lip_spokes(side: _Side) -> list[_Family]:
@@ -474,12 +475,12 @@ def _cheek_lines(side: _Side) -> list[_Family]:
     """Old smiles: arcs outside the nasolabial fold, down the cheek."""
     inner = side.between((36, 205, 0.3), (206, 205, 0.55), (216, 207, 0.35), (57, 212, 1.2), (202, 210, 0.6))
     outer = side.between((117, 50, 0.7), (50, 187, 0.35), (207, 187, 0.7), (214, 192, 0.35), (135, 136, 0.2))
-    count = 5
-    how_far = ((np.arange(count) + side.about(0.4, 0.22, count)) / count)[:, None, None]
+    count = 4
+    how_far = ((np.arange(count) + side.about(0.4, 0.3, count)) / count)[:, None, None]
     points = _through(inner + (outer - inner) * how_far, 36)
-    onset = 0.42 + 0.4 * side.both.permutation(count) / count + side.own.uniform(0, 0.1, count)
-    return [side.family(points, side.own.uniform(0.2, 0.5, count), side.own.uniform(0.6, 1.0, count), onset,
-                        sway_mm=0.7, gaps=0.6)]  # fmt: skip
+    onset = 0.38 + 0.4 * side.both.permutation(count) / count + side.own.uniform(0, 0.1, count)
+    depth, width = side.own.uniform(0.15, 0.45, count), side.own.uniform(0.8, 1.5, count)
+    return [side.family(points, depth, width, onset, sway_mm=0.9, gaps=0.45, taper=(0.8, 0.8))]
 
 
 def _before_the_ear(side: _Side) -> list[_Family]:
@@ -491,7 +492,7 @@ def _before_the_ear(side: _Side) -> list[_Family]:
     angle = np.deg2rad(side.about(-94, 4, (count, 1)) + 12 * s)
     points = side.walk(start, angle, side.about(34, 6, count).clip(18, 50), 20)
     onset = 0.35 + side.both.uniform(0, 0.4, count)
-    return [side.family(points, side.own.uniform(0.15, 0.3, count), 0.7, onset, sway_mm=0.4, gaps=0.4)]
+    return [side.family(points, side.own.uniform(0.2, 0.35, count), 1.1, onset, sway_mm=0.5, gaps=0.4)]
 
 
 def _nasolabial(side: _Side) -> list[_Family]:
@@ -508,7 +509,7 @@ def _marionette(side: _Side) -> list[_Family]:
     """From the corner of the mouth down to the jaw."""
     control = side.between((61, 57, 0.2), (43, 202, 0.35), (204, 202, 0.62), (211, 210, 0.45), (170, 169, 0.45))
     points = _through(control[None], 30)
-    core = side.family(points, side.about(0.42, 0.07, 1).clip(0.2), 0.9, 0.25, sway_mm=0.25, gaps=0.2, taper=(0.1, 0.95))
+    core = side.family(points, side.about(0.42, 0.07, 1).clip(0.2), 1.2, 0.25, sway_mm=0.5, gaps=0.3, taper=(0.25, 0.95))
     shoulder = side.family(points, side.about(0.6, 0.08, 1).clip(0.3), 3.6, 0.15, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True)
     return [core, shoulder]
 
@@ -517,7 +518,7 @@ def _tear_trough(side: _Side) -> list[_Family]:
     """From the inner corner of the eye along the rim of the orbit, and the lid's own furrow above the bag."""
     trough = side.between((243, 244, 0.5), (233, 128, 0.55), (232, 121, 0.7), (231, 120, 0.8), (230, 119, 0.75), (229, 118, 0.5))
     points = _through(trough[None], 30)
-    shoulder = side.family(points, side.about(0.6, 0.08, 1).clip(0.3), 3.2, 0.0, sway_mm=0.1, gaps=0, taper=(0.8, 0.9), soft=True)
+    shoulder = side.family(points, side.about(0.8, 0.1, 1).clip(0.4), 3.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.8, 0.9), soft=True)
     core = side.family(points, 0.16, 0.8, 0.3, sway_mm=0.3, gaps=0.3, taper=(0.5, 0.9))
     return [shoulder, core]
 
@@ -578,11 +579,13 @@ def _draw(families: list[_Family], chart: _Chart, size: int, strength: float) ->
         return depth.reshape(size, size)
     down = np.array([1.0, -1.0])
     to_mm = chart.at(chart.to_mm, (start + end) / 2) * down / size  # of a step in texels, y down
-    texel_mm = np.sqrt(np.abs(np.linalg.det(to_mm)))
-    wide = np.sqrt(np.concatenate(widths) ** 2 + (0.7 * texel_mm) ** 2)
+    step = (end - start) * down * size
+    along = np.einsum("nij,nj->ni", to_mm, step)
+    across = along @ np.array([[0.0, 1.0], [-1.0, 0.0]]) / np.linalg.norm(along, axis=1, keepdims=True).clip(1e-9)
+    texel_mm = np.linalg.norm(np.einsum("ni,nij->nj", across, to_mm), axis=1)
+    wide = np.sqrt(np.concatenate(widths) ** 2 + (0.9 * texel_mm) ** 2)
     shallower = np.concatenate(widths) / wide
     first = (start * down + [0, 1]) * size
-    step = (end - start) * down * size
     # Texels that the groove reaches: along each axis 3 widths in the metric of the skin.
     inverse = np.linalg.inv(to_mm)
     reach = 3 * wide[:, None] * np.sqrt((inverse**2).sum(2)) + np.abs(step) / 2
