@@ -22,6 +22,7 @@ import argparse
 import itertools
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ class GeneratorConfig:
     size: int
     style_dim: int = 512
     n_mlp: int = 8
-    channel_multiplier: float = 2
+    channel_multiplier: int | float = 2
     channel_max: int = COARSE_CHANNELS
 
     def __post_init__(self) -> None:
@@ -112,7 +113,7 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Float[Tensor, "*B I"]) -> Float[Tensor, "*B O"]:
         with _full_precision(x):
-            y = functional.linear(x.float(), self.weight * self.scale, self.bias * self.rate)
+            y = functional.linear(x.to(self.weight.dtype), self.weight * self.scale, self.bias * self.rate)
         return functional.leaky_relu(y, LEAK) * GAIN if self.activate else y
 
 
@@ -258,7 +259,7 @@ class ToRGB(nn.Module):
     def forward(
         self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"], skip: Tensor | None = None
     ) -> Float[Tensor, "B 3 H W"]:
-        image = self.conv(x, w).float() + self.bias
+        image = self.conv(x, w).to(self.bias.dtype) + self.bias
         if skip is None:
             return image
         with _full_precision(x):
@@ -291,7 +292,7 @@ class Generator(nn.Module):
         size: int,
         style_dim: int = 512,
         n_mlp: int = 8,
-        channel_multiplier: float = 2,
+        channel_multiplier: int | float = 2,
         channel_max: int = COARSE_CHANNELS,
     ) -> None:
         super().__init__()
@@ -335,7 +336,7 @@ class Generator(nn.Module):
         styles: Sequence[Tensor],
         return_latents: bool = False,
         inject_index: int | Sequence[int] | None = None,
-        truncation: float = 1.0,
+        truncation: int | float = 1,
         truncation_latent: Tensor | None = None,
         input_is_latent: bool = False,
         noise: Sequence[Tensor | None] | None = None,
@@ -407,7 +408,7 @@ def minibatch_stddev(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
     the number of groups; a group has up to four members, as many as divide the batch. In float32."""
     batch, _, height, width = x.shape
     group = next(g for g in range(STDDEV_GROUP, 0, -1) if batch % g == 0)
-    groups = x.float().unflatten(0, (group, batch // group))
+    groups = x.to(torch.promote_types(x.dtype, torch.float32)).unflatten(0, (group, batch // group))
     deviation = (groups.var(0, unbiased=False) + EPSILON).sqrt().mean((1, 2, 3))
     return deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width).to(x.dtype)
 
@@ -415,7 +416,7 @@ def minibatch_stddev(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
 class Discriminator(nn.Module):
     """Image -> how real it looks, a logit."""
 
-    def __init__(self, size: int, channel_multiplier: float = 2, channel_max: int = COARSE_CHANNELS) -> None:
+    def __init__(self, size: int, channel_multiplier: int | float = 2, channel_max: int = COARSE_CHANNELS) -> None:
         super().__init__()
         config = GeneratorConfig(size, channel_multiplier=channel_multiplier, channel_max=channel_max)
         widths = [config.channels(resolution) for resolution in reversed(config.resolutions)]
@@ -547,14 +548,15 @@ def _read_public(path: Path, is_zip: bool) -> tuple[dict[str, Tensor], Tensor | 
             # With mmap the optimiser's state, two thirds of such a file, is never read from the disk.
             content = torch.load(path, "cpu", weights_only=True, mmap=is_zip)  # noqa: TID251, restricted to tensors
     except Exception as error:  # a damaged program for a stack machine can fail in any way at all
-        reason = str(error).strip().split("\n")[0]
-        if "weights_only" in str(error):
+        # What PyTorch says around it is advice for programmers, some of it dangerous.
+        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
             raise FileError(
-                f"{path} was refused: it asks for more than tensors ({reason}). Such files can run programs. Save its "
-                "state dict anew if you trust it; if not, delete it."
+                f"{path} was refused: it asks for {refused[1]}, which a file of tensors does not need. Such files can "
+                "run programs. If you trust it, save its state dict anew; if not, delete it."
             ) from error
         raise FileError(
-            f"{path} could not be read as a PyTorch checkpoint ({reason}). It is truncated or damaged. {CURE}"
+            f"{path} could not be read as a PyTorch checkpoint ({type(error).__name__}). It is truncated or damaged. "
+            f"{CURE}"
         ) from error
     state: Any = content
     if isinstance(content, dict):
