@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,9 +30,9 @@ from core.materials import (
     paint_lashes,
     paint_mouth,
 )
-from core.mesh import vertex_normals
+from core.mesh import at_corners, vertex_normals
 from core.photo import Photo
-from core.render import Light, diffuse_light, render_head
+from core.render import Light, diffuse_light, fragments, front_facing, interpolate, project, rasterize, render_head
 from core.synthesis.painting import paint_roughness, paint_skin, random_look
 
 # What photos of people are like. Selfies are taken at 0.3-0.6 m, portraits at 1-2 m: log-uniform between.
@@ -191,6 +191,94 @@ def sample_photo(
         distance_m,
         exposure,
     )
+
+
+# ---------------------------------------------------------------------------------------------------- ground truth
+
+LANDMARKS = "mediapipe"
+CLEARANCE_M = 0.0005  # what lies nearer before a landmark than this does not hide it
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What each pixel of a synthetic photo shows, and where the landmarks are.
+
+    The surface is that at the pixel's centre, lashes left out: they are cards, transparent for the most part. Where
+    nothing is seen, part is 0, depth infinite, face_index -1 and the rest 0.
+
+    part: ``[H, W]`` 1 + index into `PARTS`. depth_m: along the optical axis. normals: unit, camera frame (x right, y
+    down, z away), smoothed over the mesh as the picture's shading is and without the relief; close to an outline such a
+    normal can lean away from the camera. uv: atlas coordinates, origin bottom left, of the part's own map. face_index:
+    rows of `HeadModel.faces`. landmarks_m: ``[L, 3]`` of the "mediapipe" embedding, head frame. landmarks_px: x, y.
+    landmarks_visible: in the picture, with nothing in front (lashes aside).
+    """
+
+    part: UInt8[Tensor, "H W"]
+    depth_m: Float[Tensor, "H W"]
+    normals: Float[Tensor, "H W 3"]
+    uv: Float[Tensor, "H W 2"]
+    face_index: Int[Tensor, "H W"]
+    landmarks_m: Float[Tensor, "L 3"]
+    landmarks_px: Float[Tensor, "L 2"]
+    landmarks_visible: Bool[Tensor, "L"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "H W"]:
+        """Where the person is seen."""
+        return self.part > 0
+
+
+@torch.no_grad()
+def render_truth(head: HeadModel, photo: SyntheticPhoto) -> GroundTruth:
+    """The ground truth of a photo, aligned with its pixels."""
+    camera, vertices = photo.camera, photo.vertices[None]
+    solid = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
+    points_px = project(vertices, camera)
+    row = rasterize(points_px, head.faces[solid], camera.height, camera.width)
+    face_index = torch.where(row < 0, -1, solid[row.clamp_min(0)])
+    seen = fragments(vertices, head.faces, camera, face_index)
+
+    covered = face_index >= 0
+    normals = at_corners(vertex_normals(vertices, head.faces), head.faces)
+    # A surface seen from its inner side, such as the mouth's lining beyond the lips, faces the camera too.
+    outside = front_facing(points_px[:, head.faces, :2])
+    normals = torch.where(outside[..., None, None], normals, -normals)
+    normals = interpolate(seen, normals) @ camera.T_camera_head[0, :3, :3].T
+    normals = functional.normalize(normals, dim=-1) * covered[..., None]
+
+    landmarks = head.landmark_points(LANDMARKS, photo.vertices)
+    landmarks_px = camera.project(landmarks[None])[0]
+    x, y, _ = landmarks_px.unbind(-1)
+    inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+    return GroundTruth(
+        part=torch.where(covered, head.face_part[face_index.clamp_min(0)] + 1, 0)[0].to(torch.uint8),
+        depth_m=seen.depth[0],
+        normals=normals[0],
+        uv=interpolate(seen, head.uv[head.uv_faces][None])[0],
+        face_index=face_index[0],
+        landmarks_m=landmarks,
+        landmarks_px=landmarks_px[:, :2].contiguous(),
+        landmarks_visible=inside & ~_hidden(landmarks_px, points_px[0][head.faces[solid]]),
+    )
+
+
+def _hidden(points_px: Float[Tensor, "L 3"], triangles_px: Float[Tensor, "F 3 3"]) -> Bool[Tensor, "L"]:
+    """Whether a triangle lies more than `CLEARANCE_M` in front of each point, whatever the size of a pixel."""
+    hidden = torch.zeros(len(points_px), dtype=torch.bool, device=points_px.device)
+    corners, inverse = triangles_px[..., :2].double(), 1 / triangles_px[..., 2].double()
+    low, high = corners.amin(dim=1), corners.amax(dim=1)
+    for i, (x, y, depth) in enumerate(points_px.double().tolist()):
+        place = corners.new_tensor([x, y])
+        near = torch.nonzero(((low <= place) & (place <= high)).all(dim=1)).squeeze(1)
+        relative = corners[near] - place
+        a, b = relative.roll(-1, 1), relative.roll(-2, 1)
+        weight = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]  # twice the area opposite each corner
+        total = weight.sum(dim=1)
+        within = ((weight >= 0).all(dim=1) | (weight <= 0).all(dim=1)) & (total != 0)
+        # One over the depth is linear in the picture.
+        nearness = (weight * inverse[near]).sum(dim=1) / total
+        hidden[i] = bool((within & (nearness * (depth - CLEARANCE_M) > 1)).any())
+    return hidden
 
 
 # ---------------------------------------------------------------------------------------------------- the person
