@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,28 +229,28 @@ def build(actions: Handlers) -> gr.Blocks:
         }
 
         def on_photo(path: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-            yield from map(_outputs, actions.from_photo(path, session_of(request)))
+            yield from _rows(actions.from_photo(path, session_of(request)))
 
         def on_side(side: str) -> Callable[..., Iterator[tuple[Any, ...]]]:
             def chosen(path: str | None, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-                yield from map(_outputs, actions.side_photo(side, path, session_of(request)))
+                yield from _rows(actions.side_photo(side, path, session_of(request)))
 
             return chosen
 
         def on_face(event: gr.SelectData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
             x, y = event.index
-            yield from map(_outputs, actions.choose_face((x, y), session_of(request)))
+            yield from _rows(actions.choose_face((x, y), session_of(request)))
 
         def on_random(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
             seed = secrets.randbelow(SEED_LIMIT)
-            yield from map(_outputs, actions.random_head(session_of(request), seed, _amounts(amounts)))
+            yield from _rows(actions.random_head(session_of(request), seed, _amounts(amounts)))
 
         def on_reshape(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
-            yield from map(_outputs, actions.reshape(session_of(request), _amounts(amounts)))
+            yield from _rows(actions.reshape(session_of(request), _amounts(amounts)))
 
         def on_step(action: Callable[[str], Iterator[PageUpdate]]) -> Callable[..., Iterator[tuple[Any, ...]]]:
             def step(request: gr.Request) -> Iterator[tuple[Any, ...]]:
-                yield from map(_outputs, action(session_of(request)))
+                yield from _rows(action(session_of(request)))
 
             return step
 
@@ -288,6 +288,14 @@ def build(actions: Handlers) -> gr.Blocks:
 
 def _amounts(values: tuple[float, ...]) -> dict[str, float]:
     return dict(zip(ATTRIBUTES, values, strict=True))
+
+
+def _rows(updates: Iterable[PageUpdate]) -> Iterator[tuple[Any, ...]]:
+    """Every update as values of the components in `outputs`, and at least one: Gradio empties the components that a
+    generator gave nothing for, down to the words on the buttons."""
+    rows = iter(updates)
+    yield _outputs(next(rows, PageUpdate()))
+    yield from map(_outputs, rows)
 
 
 def _outputs(update: PageUpdate) -> tuple[Any, ...]:

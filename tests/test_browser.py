@@ -821,11 +821,15 @@ def test_views_from_the_side_join_the_photo_from_the_front(visit: Visit, tmp_pat
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     with visit.new_head():
         visit.upload(tmp_path / "front.png")
-    alone = visit.picture()
+    alone, said = visit.picture(), visit.status
     visit.page.get_by_role("button", name="Add a side view").click()
     for side in ("left", "right"):
         visit.page.locator(f"#likeness-side-{side} input[type=file]").set_input_files(tmp_path / f"{side}.png")
         visit.page.locator(f"#likeness-side-{side} img").wait_for()
+    # Nothing else on the page has changed by it.
+    for name in ("Download GLB", "Undo", "Redo", "Reset shape"):
+        visit.page.get_by_role("button", name=name, exact=True).wait_for()
+    assert visit.status == said
     with visit.new_head():
         visit.press("Use all photos")
     assert re.search(r"The second photo, turned by \d+ degrees.*\bleft cheek", visit.status), visit.status
