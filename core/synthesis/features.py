@@ -54,6 +54,20 @@ class BrowFrame:
         up = self.side * np.stack([-slopes[:, 1], slopes[:, 0]], 1) / np.linalg.norm(slopes, axis=1, keepdims=True)
         return point + t[:, None] * self.unit * up
 
+    def texels(self, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """s and t of every texel within the strip of this brow, and its row-major index."""
+        along = np.linspace(STRIP_S[0] + 0.02, STRIP_S[1] - 0.02, 400)
+        line, above = (self.to_atlas(along, np.full(400, t)) for t in (0.0, 1.0))
+        row, column = np.mgrid[:size, :size].reshape(2, -1)
+        texel = (np.stack([column, row], 1) + 0.5) / size
+        distance, index = KDTree(line).query(texel, distance_upper_bound=STRIP_T_MM[1] * self.unit)
+        near = np.nonzero(np.isfinite(distance))[0]
+        index = index[near]
+        up = (above - line)[index] / self.unit
+        t = ((texel[near] - line[index]) * up).sum(1) / self.unit
+        keep = (t > STRIP_T_MM[0]) & (t < STRIP_T_MM[1]) & (index > 0) & (index < len(along) - 1)
+        return torch.from_numpy(along[index[keep]]), torch.from_numpy(t[keep]), torch.from_numpy(near[keep])
+
 
 def brow_frames(head: HeadModel) -> tuple[BrowFrame, ...]:
     """The right and the left brow's axes; none for a head without "mediapipe" landmarks."""
@@ -108,6 +122,15 @@ EYE_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 
 EYE_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 BANK = 3  # fields per scale; a person's noise is a mix of them, as good as fresh and far cheaper
+# What a person's rows of mixing weights stand for, as regions of the head model.
+REGIONS: tuple[tuple[str, ...], ...] = (
+    ("forehead", "scalp"),
+    ("eye_sockets", "eyelids"),
+    ("nose",),
+    ("cheeks",),
+    ("lips", "chin"),
+    ("ears", "neck"),
+)
 CHANCE_SIDE = 256  # spots are strewn on a map of this side, whatever the size that is painted
 
 
@@ -203,7 +226,8 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
 class Canvas:
     """What painting knows about a head at one size. masks: named soft maps. bank: noise of unit spread, several fields
     a scale. chance: where spots fall, small. scale: atlas lengths per millimetre, small. hairline: signed distance
-    from the edge of the scalp in mm, > 0 in the hair. frames: `brow_frames`."""
+    from the edge of the scalp in mm, > 0 in the hair. frames: `brow_frames`; brow_texels: of each brow, s and t (mm) of
+    the texels near it and their row-major index. regions: weights of `REGIONS`, small, sum 1."""
 
     place: Float[Tensor, "U U 3"]
     masks: dict[str, Tensor]
@@ -212,6 +236,8 @@ class Canvas:
     scale: np.ndarray
     hairline: Tensor
     frames: tuple[BrowFrame, ...]
+    brow_texels: tuple[tuple[Tensor, Tensor, Tensor], ...]
+    regions: Float[Tensor, "R C C"]
 
     def noise(self, scale: str, rng: np.random.Generator) -> Float[Tensor, "U U"]:
         """A field of unit spread of this person's own: a random unit vector's mix of the bank."""
@@ -266,7 +292,20 @@ def _make_canvas(head: HeadModel, size: int) -> Canvas:
     else:
         hairline_mm = np.full(scalp.shape, -1000.0)
     hairline = enlarge(torch.from_numpy(hairline_mm).float()[None], size)[0]
-    return Canvas(place, masks, bank, chance, scale, hairline, brow_frames(head))
+    frames = brow_frames(head)
+    near = tuple(frame.texels(size) for frame in frames)
+    return Canvas(place, masks, bank, chance, scale, hairline, frames, near, _regions(head))
+
+
+def _regions(head: HeadModel) -> Float[Tensor, "R C C"]:
+    """Soft weights of `REGIONS`; equal where the head model knows no such regions."""
+    side, masks = CHANCE_SIDE // 2, []
+    for names in REGIONS:
+        known = [head.region(name) for name in names if name in head.region_names]
+        vertex = torch.stack(known).amax(0) if known else torch.zeros(len(head.template))
+        masks.append(soften(interpolate(head, vertex[:, None], side)[..., 0], 2.5))
+    stacked = torch.stack(masks) + 1e-3
+    return stacked / stacked.sum(0)
 
 
 def _averaged_noise(place: Float[Tensor, "U U 3"], cell_m: float, seed: int, samples: int) -> Float[Tensor, "U U"]:
