@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 from torch.nn import functional
 
 from core.atlas import atlas_lookup, dilate, positions
 from core.head import HeadModel
-from core.mesh import vertex_normals
+from core.synthesis.painting import smooth_step
 from core.synthesis.people import Labels
 
 Array = NDArray[np.floating]
@@ -128,9 +128,9 @@ def _chart(key: SameHead) -> _Chart:
     up = functional.normalize(above - (normal @ above)[:, None] * normal, dim=1)
     left = torch.linalg.cross(up, normal)
     to_mm = 1000 * torch.stack([left, up], 1) @ stretch
-    grid = to_mm[lookup.face_index.clamp_min(0)].permute(2, 3, 0, 1)
-    grid = dilate(grid, lookup.inside).cpu().numpy()
-    grid = uniform_filter(grid, (1, 1, 7, 7)).transpose(2, 3, 0, 1)  # neighbouring triangles stretch by steps
+    grid = dilate(to_mm[lookup.face_index.clamp_min(0)].permute(2, 3, 0, 1), lookup.inside).cpu().numpy()
+    # Neighbouring triangles stretch by steps: smooth.
+    grid = np.array([[uniform_filter(one, 7) for one in row] for row in grid]).transpose(2, 3, 0, 1)
     return _Chart(uv.double().cpu().numpy(), mirror.cpu().numpy(), np.linalg.inv(grid), grid)
 
 
@@ -163,7 +163,7 @@ def _texels(key: SameHead, size: int) -> _Texels:
     # The neck: below the jaw, whose edge rises towards the ear.
     ear = points[361]
     jaw = torch.lerp(chin[1], ear[1] - 15, ((chin[2] - z) / (chin[2] - ear[2])).clamp(0, 1) ** 1.5)
-    neck_weight = _step(jaw - 8, jaw - 18, y) * inside * _step(ear[2] - 45, ear[2] - 15, z)
+    neck_weight = smooth_step(jaw - 8, jaw - 18, y) * inside * smooth_step(ear[2] - 45, ear[2] - 15, z)
     neck = torch.nonzero(neck_weight.flatten() > 0).squeeze(1)
     down, across = place.diff(dim=0, append=place[-1:]), place.diff(dim=1, append=place[:, -1:])
     spacing = torch.maximum(down.norm(dim=-1), across.norm(dim=-1)).clamp(max=6)
@@ -176,11 +176,13 @@ def _texels(key: SameHead, size: int) -> _Texels:
     cheek = points[280]
     net_weight = torch.maximum(near(cheek - torch.tensor([0, 14.0, 0]), (22, 26, 60)), near(eye, (20, 20, 40)))
     net_weight = torch.maximum(net_weight, 0.8 * near(points[145] - torch.tensor([0, 4.0, 0]), (18, 8, 30)))
-    net_weight = net_weight * _step(corner[0] - 18, corner[0] - 4, x.abs() + 0.35 * (y - corner[1]).clamp_min(0))
-    net_weight = net_weight * inside * _step(brow[1] + 4, brow[1] - 8, y) * _step(nose[2] - 85, nose[2] - 60, z)
+    net_weight = net_weight * smooth_step(corner[0] - 18, corner[0] - 4, x.abs() + 0.35 * (y - corner[1]).clamp_min(0))
+    net_weight = (
+        net_weight * inside * smooth_step(brow[1] + 4, brow[1] - 8, y) * smooth_step(nose[2] - 85, nose[2] - 60, z)
+    )
     net = torch.nonzero(net_weight.flatten() > 0.02).squeeze(1)
     # Over the cheek tension lines fall outwards, steeper towards the mouth; beside the eye they fan out level.
-    steep = _step(eye[1] - 4, corner[1], flat[net, 1]) * 1.1
+    steep = smooth_step(eye[1] - 4, corner[1], flat[net, 1]) * 1.1
     side = torch.where(flat[net, 0] > 0, 1.0, -1.0)
     direction = torch.stack([side * torch.cos(steep), -torch.sin(steep), torch.zeros_like(steep)], 1)
     return _Texels(
@@ -194,12 +196,6 @@ def _texels(key: SameHead, size: int) -> _Texels:
         net_weight=net_weight.flatten()[net],
         net_direction=direction,
     )
-
-
-def _step(zero: Tensor | float, one: Tensor | float, x: Tensor) -> Tensor:
-    """Smooth step from 0 at `zero` to 1 at `one` (which may lie below `zero`)."""
-    t = ((x - zero) / (one - zero)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 # -------------------------------------------------------------------------------------------------- families of lines
@@ -220,7 +216,7 @@ class _Family:
     def sunk(self, strength: float) -> Array:
         """Depth in millimetres at this strength: 0 at each point's onset, then growing with strength."""
         first = self.onset.min(1, keepdims=True)
-        return self.depth_mm * np.clip((strength - self.onset) / np.maximum(1.05 - first, 0.2), 0, 1)
+        return self.depth_mm * np.clip((strength - self.onset) / np.maximum(1.05 - first, 0.2), 0, 1) ** 0.8
 
 
 class _Side:
@@ -253,9 +249,7 @@ class _Side:
         points, step = [np.asarray(start, float)], length_mm / (count - 1)
         for k in range(count - 1):
             heading = angle[:, k]
-            points.append(
-                self.chart.moved(points[-1], self.outwards(step * np.cos(heading), step * np.sin(heading)))
-            )
+            points.append(self.chart.moved(points[-1], self.outwards(step * np.cos(heading), step * np.sin(heading))))
         return np.stack(points, 1)
 
     def family(self, points: Array, depth_mm: Array | float, width_mm: Array | float, onset: Array | float, **more):
@@ -432,9 +426,14 @@ def _lower_lid(side: _Side) -> list[_Family]:
     order = side.both.permutation(count)
     return [
         side.family(
-            points, side.own.uniform(0.2, 0.4, count), side.own.uniform(0.5, 0.8, count), 0.05 + 0.6 * order / count,
-            sway_mm=0.3, gaps=0.55, taper=(1.0, 0.6),
-        )  # fmt: skip
+            points,
+            side.own.uniform(0.2, 0.4, count),
+            side.own.uniform(0.5, 0.8, count),
+            0.05 + 0.6 * order / count,
+            sway_mm=0.3,
+            gaps=0.55,
+            taper=(1.0, 0.6),
+        )
     ]
 
 
@@ -447,7 +446,17 @@ def _frown(side: _Side) -> list[_Family]:
     bend = np.deg2rad(side.about(np.array([-12.0, -22.0]), 8, 2))[:, None]
     points = side.walk(start, angle + bend * s, side.about(np.array([18.0, 11.0]), 3, 2).clip(8, 25), 16)
     onset = np.array([0.12, 0.42]) + side.own.uniform(0, 0.22, 2)
-    return [side.family(points, side.own.uniform(0.45, 0.85, 2), np.array([1.1, 0.75]), onset, sway_mm=0.5, gaps=0.35, taper=(0.8, 1.0))]
+    return [
+        side.family(
+            points,
+            side.own.uniform(0.45, 0.85, 2),
+            np.array([1.1, 0.75]),
+            onset,
+            sway_mm=0.5,
+            gaps=0.35,
+            taper=(0.8, 1.0),
+        )
+    ]
 
 
 def _lip_spokes(side: _Side) -> list[_Family]:
@@ -461,13 +470,22 @@ def _lip_spokes(side: _Side) -> list[_Family]:
         lean = np.deg2rad(90 - 42 * t**1.3 + side.about(0, 5, count)) * up
         start = side.chart.moved(start, side.outwards(-1.0 * np.cos(lean), -1.0 * np.sin(lean)))
         s = np.linspace(0, 1, 10)
-        points = side.walk(start, lean[:, None] + side.about(0, 0.15, (count, 1)) * s, side.about(length, 1.6, count).clip(3, 12), 10)
+        points = side.walk(
+            start, lean[:, None] + side.about(0, 0.15, (count, 1)) * s, side.about(length, 1.6, count).clip(3, 12), 10
+        )
         order = side.both.permutation(count)
         begins = onset + 0.45 * order / count + side.own.uniform(0, 0.1, count)
         families.append(
-            side.family(points, side.own.uniform(0.2, 0.45, count), side.own.uniform(0.5, 0.8, count), begins, sway_mm=0.2,
-                        gaps=0.2, taper=(0.35, 0.8))
-        )  # fmt: skip
+            side.family(
+                points,
+                side.own.uniform(0.2, 0.45, count),
+                side.own.uniform(0.5, 0.8, count),
+                begins,
+                sway_mm=0.2,
+                gaps=0.2,
+                taper=(0.35, 0.8),
+            )
+        )
     return families
 
 
@@ -487,7 +505,9 @@ def _before_the_ear(side: _Side) -> list[_Family]:
     """Upright lines before the ear, where the cheek slides back."""
     count = 3
     base = np.repeat(side.landmark(234), count, 0)
-    start = side.chart.moved(base, side.outwards(-side.about(11 + 5 * np.arange(count), 1, count), side.about(10, 3, count)))
+    start = side.chart.moved(
+        base, side.outwards(-side.about(11 + 5.0 * np.arange(count), 1, count), side.about(10, 3, count))
+    )
     s = np.linspace(0, 1, 20)
     angle = np.deg2rad(side.about(-94, 4, (count, 1)) + 12 * s)
     points = side.walk(start, angle, side.about(34, 6, count).clip(18, 50), 20)
@@ -497,11 +517,23 @@ def _before_the_ear(side: _Side) -> list[_Family]:
 
 def _nasolabial(side: _Side) -> list[_Family]:
     """From the wing of the nose, past the corner of the mouth."""
-    control = side.between((129, 49, 0.6), (129, 203, 0.6), (203, 206, 0.75), (92, 216, 0.78), (186, 216, 0.42), (57, 212, 0.35), (43, 202, 0.95))
+    control = side.between(
+        (129, 49, 0.6),
+        (129, 203, 0.6),
+        (203, 206, 0.75),
+        (92, 216, 0.78),
+        (186, 216, 0.42),
+        (57, 212, 0.35),
+        (43, 202, 0.95),
+    )
     shift = side.outwards(side.about(0, 0.7, 7) * np.array([0, 0, 0.3, 0.6, 1, 1, 1]), np.zeros(7))
     points = _through(side.chart.moved(control, shift)[None], 48)
-    core = side.family(points, side.about(0.5, 0.07, 1).clip(0.3), 1.0, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95))
-    shoulder = side.family(points, side.about(0.75, 0.1, 1).clip(0.45), 4.2, 0.0, sway_mm=0.1, gaps=0, taper=(0.12, 0.8), soft=True)
+    core = side.family(
+        points, side.about(0.5, 0.07, 1).clip(0.3), 1.0, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95)
+    )
+    shoulder = side.family(
+        points, side.about(0.75, 0.1, 1).clip(0.45), 4.2, 0.0, sway_mm=0.1, gaps=0, taper=(0.12, 0.8), soft=True
+    )
     return [core, shoulder]
 
 
@@ -509,16 +541,24 @@ def _marionette(side: _Side) -> list[_Family]:
     """From the corner of the mouth down to the jaw."""
     control = side.between((61, 57, 0.2), (43, 202, 0.35), (204, 202, 0.62), (211, 210, 0.45), (170, 169, 0.45))
     points = _through(control[None], 30)
-    core = side.family(points, side.about(0.42, 0.07, 1).clip(0.2), 1.2, 0.25, sway_mm=0.5, gaps=0.3, taper=(0.25, 0.95))
-    shoulder = side.family(points, side.about(0.6, 0.08, 1).clip(0.3), 3.6, 0.15, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True)
+    core = side.family(
+        points, side.about(0.42, 0.07, 1).clip(0.2), 1.2, 0.25, sway_mm=0.5, gaps=0.3, taper=(0.25, 0.95)
+    )
+    shoulder = side.family(
+        points, side.about(0.6, 0.08, 1).clip(0.3), 3.6, 0.15, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True
+    )
     return [core, shoulder]
 
 
 def _tear_trough(side: _Side) -> list[_Family]:
     """From the inner corner of the eye along the rim of the orbit, and the lid's own furrow above the bag."""
-    trough = side.between((243, 244, 0.5), (233, 128, 0.55), (232, 121, 0.7), (231, 120, 0.8), (230, 119, 0.75), (229, 118, 0.5))
+    trough = side.between(
+        (243, 244, 0.5), (233, 128, 0.55), (232, 121, 0.7), (231, 120, 0.8), (230, 119, 0.75), (229, 118, 0.5)
+    )
     points = _through(trough[None], 30)
-    shoulder = side.family(points, side.about(0.8, 0.1, 1).clip(0.4), 3.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.8, 0.9), soft=True)
+    shoulder = side.family(
+        points, side.about(0.8, 0.1, 1).clip(0.4), 3.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.8, 0.9), soft=True
+    )
     core = side.family(points, 0.16, 0.8, 0.3, sway_mm=0.3, gaps=0.3, taper=(0.5, 0.9))
     return [shoulder, core]
 
