@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped, UInt8
@@ -40,6 +40,7 @@ BLOCKS_PER_SAMPLE = 4.0
 FIRST_SCALE, LAST_SCALE = 8.0, 2.5
 
 
+@runtime_checkable
 class WithAlbedo(Protocol):
     """A sample of a data set, such as core.synthesis.shards.MapSample."""
 
@@ -47,6 +48,7 @@ class WithAlbedo(Protocol):
     def albedo(self) -> Tensor: ...
 
 
+@runtime_checkable
 class Maps(Protocol):
     """A data set of maps, or of samples that have one as `albedo`."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,8 +56,9 @@ def turned_head_mask(
     return angle * lit * atlas_lookup(head, size).inside
 
 
+@functools.lru_cache(maxsize=2)
 def turned_head_masks(head: HeadModel, size: int, count: int = 32, seed: int = 0) -> Float[Tensor, "{count} S S"]:
-    """Masks from all the yaws a portrait may have, up to 75 degrees to either side."""
+    """Masks from all the yaws a portrait may have, up to 75 degrees to either side. Read-only: the last are kept."""
     rng = np.random.default_rng(seed)
     yaws = np.deg2rad(np.linspace(-75, 75, count))
     return torch.stack([turned_head_mask(head, float(yaw), size, rng) for yaw in yaws])
@@ -152,7 +154,8 @@ def _blur(image: Tensor, sigma: float) -> Tensor:
 
 SCALES = 4  # of the filter bank, an octave apart
 ORIENTATIONS = 4
-ENERGY_FLOOR = 0.004  # sRGB: a difference of one byte step; textures below it are equal to the eye
+# Of a response, sRGB: that of noise of about one byte step in the finest band. Fainter texture is equal to the eye.
+ENERGY_FLOOR = 0.001
 
 
 def filter_bank_distance(

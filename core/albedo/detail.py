@@ -330,14 +330,14 @@ class DetailLoss:
 
     l1: 1 by definition. gradient: keeps strokes sharp where the latents know them. energy: makes noise worth its L1.
     prior, partial: of the divergences from the standard normal and from what the partly hidden map tells, in nats per
-    texel. The exact bound would be the L1's scale, about 0.2; neighbouring texels err together, about a hundred,
-    which is worth as many times that.
+    texel. The exact bound has the L1's scale, about 0.2, for the
+    first; neighbouring texels err together, which is worth some times that. With ten times more latents stay unused.
     """
 
     gradient: float = 0.5
     energy: float = 1.0
-    prior: float = 2.0
-    partial: float = 20.0
+    prior: float = 0.5
+    partial: float = 1.5
 
 
 @dataclass(frozen=True)
@@ -437,7 +437,7 @@ def train_detail(
             if step % 50 == 0 or step % steps_per_epoch == 0 or last:
                 at_epoch = step % steps_per_epoch == 0 or last
                 progress = Progress(
-                    step=step, epoch=round(step / steps_per_epoch, 3), loss=float(value), **parts,
+                    step=step, epoch=round(step / steps_per_epoch, 3), loss=float(value.detach()), **parts,
                     seconds=round(time.monotonic() - began, 1),
                     held_out_l1=_held_out_l1(net, data, trained, held_out) if at_epoch else None,
                 )  # fmt: skip

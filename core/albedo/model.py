@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,6 +18,7 @@ from core.errors import LikenessError
 LOG_FLOOR = 0.02
 
 
+@runtime_checkable
 class AlbedoModel(Protocol):
     """A distribution over albedo maps in the layout of `core.atlas`, which can also be fitted to a partly seen one.
 
