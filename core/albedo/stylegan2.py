@@ -443,22 +443,22 @@ def save_checkpoint(generator: Generator, path: Path) -> None:
     """
     from safetensors.torch import save_file
 
-    tensors = half_tensors(generator.state_dict())
+    tensors = storable(generator.state_dict())
     if generator.latent_avg is not None:
         tensors["latent_avg"] = generator.latent_avg.flatten().cpu()
     metadata = {"format": FORMAT, "config": json.dumps(asdict(generator.config))}
     save_file(tensors, path, metadata=metadata)
 
 
-def half_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors as half floats on the CPU. Raises LikenessError, naming them, for values that half floats lack."""
-    halves = {name: tensor.detach().to("cpu", torch.float16).contiguous() for name, tensor in state.items()}
-    if bad := [name for name, tensor in halves.items() if not bool(tensor.isfinite().all())]:
+def storable(state: dict[str, Tensor], dtype: torch.dtype = torch.float16) -> dict[str, Tensor]:
+    """The tensors on the CPU, in this precision. Raises LikenessError, naming them, for values that it cannot hold."""
+    stored = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in state.items()}
+    if bad := [name for name, tensor in stored.items() if not bool(tensor.isfinite().all())]:
         raise LikenessError(
-            f"These weights cannot be saved, as some are not finite or beyond 65504: {_listing(bad)}. The training has "
-            "diverged: go back to an earlier checkpoint and lower the learning rate."
+            f"These weights cannot be saved, as some are not finite or beyond {torch.finfo(dtype).max:.3g}: "
+            f"{_listing(bad)}. The training has diverged: go back to an earlier checkpoint and lower the learning rate."
         )
-    return halves
+    return stored
 
 
 def load_checkpoint(path: Path) -> Generator:
