@@ -220,7 +220,7 @@ def test_maps_that_cannot_be_fitted_are_refused():
         model().fit(broken, all_seen)
     with pytest.raises(LikenessError, match="mask has 1 values"):
         model().fit(good, torch.where(torch.isnan(broken[0]), broken[0], all_seen))
-    with pytest.raises(LikenessError, match="values from 0.5 to 127, but they must lie between 0 and 1"):
+    with pytest.raises(LikenessError, match=r"values from 0\.5 to 127, but they must lie between 0 and 1"):
         broken[0, 3, 4] = 127
         model().fit(broken, all_seen)
     with pytest.raises(LikenessError, match="hides the whole map"):

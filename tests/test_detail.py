@@ -114,9 +114,9 @@ def test_the_loss_is_the_sum_of_its_parts_and_blind_outside_the_skin():
     expected = parts["l1"] + weights.gradient * parts["gradient"] + weights.energy * parts["energy"]
     expected += (weights.prior * parts["prior_nats"] + weights.partial * parts["partial_nats"]) / texels
     assert float(value.detach()) == pytest.approx(expected, abs=1e-4)
-    # With the full view as the partial one, the two distributions are the same up to the shared draw.
+    # With the full view as the partial one, the two distributions are the same.
     _, same = detail_loss(net, residual, over, torch.ones_like(mask), inside, weights, torch.Generator().manual_seed(5))
-    assert same["partial_nats"] < 1e-3
+    assert same["partial_nats"] < 1e-5
 
 
 def test_what_the_mask_hides_is_not_seen_by_the_encoder():
@@ -126,9 +126,10 @@ def test_what_the_mask_hides_is_not_seen_by_the_encoder():
     mask = torch.ones(1, 1, 32, 32)
     mask[..., 16:] = 0
     junk = torch.where(mask.bool(), residual, torch.full_like(residual, 9.0))
-    first, second = net.encode(residual, over, mask), net.encode(junk, over, mask)
-    assert torch.equal(first.mean, second.mean) and torch.equal(first.log_variance, second.log_variance)
-    assert not torch.equal(first.mean, net.encode(residual, over, torch.ones_like(mask)).mean)
+    noise = torch.randn(1, SETTINGS.latent_size, generator=torch.Generator().manual_seed(0))
+    latent = net.infer(residual, over, mask, noise)
+    assert torch.equal(net.infer(junk, over, mask, noise), latent)
+    assert not torch.equal(net.infer(residual, over, torch.ones_like(mask), noise), latent)
 
 
 def test_a_residual_is_what_the_coarse_map_lacks():
@@ -142,8 +143,9 @@ def test_a_residual_is_what_the_coarse_map_lacks():
 
 def test_the_loss_falls_and_the_log_tells(tmp_path: Path):
     out = tmp_path / "detail.safetensors"
-    log = train(out, epochs=25)
-    assert log[-1].step == 50 and log[-1].l1 < 0.75 * log[0].l1
+    # The weights are for maps of many texels; here a nat of information is a large share of one.
+    log = train(out, epochs=30, learning_rate=1e-2, loss=DetailLoss(prior=0.02, partial=0.02))
+    assert log[-1].step == 60 and log[-1].l1 < 0.8 * log[0].l1
     assert log[-1].held_out_l1 is not None and log[0].held_out_l1 is not None
     lines = [json.loads(line) for line in (tmp_path / "detail.log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [p.step for p in log]
@@ -152,11 +154,11 @@ def test_the_loss_falls_and_the_log_tells(tmp_path: Path):
     residual, over = split(maps()[:8].float() / 255, coarse(), SETTINGS)
     inside = atlas_lookup(tiny_head(), 32).inside
     made = torch.stack([
-        model.decode(model.latents(r * SETTINGS.unit, o, torch.ones(32, 32)).mean[0], o)
+        model.decode(model.infer(r * SETTINGS.unit, o, torch.ones(32, 32), torch.zeros(SETTINGS.latent_size)), o)
         for r, o in zip(residual, over, strict=True)
     ])  # fmt: skip
     error = (made / SETTINGS.unit - residual)[..., inside].abs().mean()
-    assert error < 0.8 * residual[..., inside].abs().mean()
+    assert error < 0.85 * residual[..., inside].abs().mean()
 
 
 def test_training_that_was_cut_off_goes_on_to_the_same_bytes(tmp_path: Path):

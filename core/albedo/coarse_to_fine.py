@@ -47,8 +47,9 @@ class CoarseToFine:
     def sample(self, seed: int, truncation: float = 1.0) -> Float[Tensor, "D"]:
         coefficients = self.coarse.sample(seed, truncation)
         over = self._over(coefficients)
-        likely = self.detail.latents(torch.zeros_like(over), over, over.new_zeros(over.shape[1:]))
-        return torch.cat([coefficients, likely.draw(truncation * _unit(likely.mean, seed + 1))[0]])
+        nothing_seen = over.new_zeros(over.shape[1:])
+        rest = self.detail.infer(torch.zeros_like(over), over, nothing_seen, truncation * self._unit(over, seed + 1))
+        return torch.cat([coefficients, rest])
 
     def decode(self, latent: Float[Tensor, "D"]) -> Float[Tensor, "3 U U"]:
         coefficients, rest = latent[: self.coarse.count], latent[self.coarse.count :]
@@ -62,14 +63,13 @@ class CoarseToFine:
         albedo, mask = resize_map(albedo.clamp(0, 1), mask, self.size)
         coefficients = self.coarse.fit(albedo, mask)
         over = self._over(coefficients)
-        residual = log_albedo(albedo) - over
-        likely = self.detail.latents(residual, over, mask)
-        return torch.cat([coefficients, likely.draw(FIT_SPREAD * _unit(likely.mean, 0))[0]])
+        rest = self.detail.infer(log_albedo(albedo) - over, over, mask, FIT_SPREAD * self._unit(over, 0))
+        return torch.cat([coefficients, rest])
 
     def _over(self, coefficients: Float[Tensor, "K"]) -> Float[Tensor, "3 U U"]:
         return enlarge(self.coarse.decode_log(coefficients[None]), self.size)[0]
 
-
-def _unit(like: Tensor, seed: int) -> Tensor:
-    """Standard normal numbers, the same on every device."""
-    return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)).to(like)
+    def _unit(self, like: Tensor, seed: int) -> Float[Tensor, "D"]:
+        """Standard normal numbers for the detail's latents, the same on every device."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(self.detail.settings.latent_size, generator=generator).to(like)

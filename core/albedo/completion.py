@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,9 +55,8 @@ def turned_head_mask(
     return angle * lit * atlas_lookup(head, size).inside
 
 
-@functools.lru_cache(maxsize=2)
 def turned_head_masks(head: HeadModel, size: int, count: int = 32, seed: int = 0) -> Float[Tensor, "{count} S S"]:
-    """Masks from all the yaws a portrait may have, up to 75 degrees to either side. Read-only: the last are kept."""
+    """Masks from all the yaws a portrait may have, up to 75 degrees to either side."""
     rng = np.random.default_rng(seed)
     yaws = np.deg2rad(np.linspace(-75, 75, count))
     return torch.stack([turned_head_mask(head, float(yaw), size, rng) for yaw in yaws])

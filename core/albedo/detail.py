@@ -142,15 +142,10 @@ class DetailNet(nn.Module):
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
-    def encode(
-        self,
-        residual: Float[Tensor, "B 3 U U"],
-        coarse: Float[Tensor, "B 3 U U"],
-        mask: Float[Tensor, "B 1 U U"],
-        unit_noise: Float[Tensor, "B S"] | None = None,
-    ) -> Gaussian:
-        """The latents that a residual, known where the mask is 1, may have. The cells' distribution is that for one
-        value of the shared latents: the mean's, or the one that `unit_noise` draws."""
+    def features(
+        self, residual: Float[Tensor, "B 3 U U"], coarse: Float[Tensor, "B 3 U U"], mask: Float[Tensor, "B 1 U U"]
+    ) -> Float[Tensor, "B C G G"]:
+        """What the encoder sees in a residual that is known where the mask is 1."""
         x = self.entry(torch.cat([residual * mask, coarse, mask], 1))
         x = self.encode_blocks[0](x)
         for down, block in zip(self.down, list(self.encode_blocks)[1:], strict=True):
@@ -158,16 +153,30 @@ class DetailNet(nn.Module):
         # Each cell sees its mirror image and everything at once: what is hidden here is seen there.
         x = x + self.encode_place
         pooled = x.mean((2, 3), keepdim=True).expand_as(x)
-        x = self.mix_block(x + self.mix(torch.cat([x, x.flip(3), pooled], 1)))
-        shared = self.shared_head(x.mean((2, 3)))
-        shared_mean, shared_log = shared.chunk(2, 1)
-        shared_log = _bounded(shared_log)
-        drawn = shared_mean if unit_noise is None else shared_mean + (0.5 * shared_log).exp() * unit_noise
-        cells = self.grid_head(self.grid_block(x + self.from_shared(drawn)[..., None, None]))
-        mean, log = cells.chunk(2, 1)
-        return Gaussian(
-            torch.cat([shared_mean, mean.flatten(1)], 1), torch.cat([shared_log, _bounded(log).flatten(1)], 1)
-        )
+        return self.mix_block(x + self.mix(torch.cat([x, x.flip(3), pooled], 1)))
+
+    def shared(self, features: Float[Tensor, "B C G G"]) -> Gaussian:
+        """The shared latents ``[B, S]`` of what was seen."""
+        mean, log = self.shared_head(features.mean((2, 3))).float().chunk(2, 1)
+        return Gaussian(mean, _bounded(log))
+
+    def cells(self, features: Float[Tensor, "B C G G"], shared: Float[Tensor, "B S"]) -> Gaussian:
+        """The cells' latents ``[B, channels * G * G]`` of what was seen, given the shared ones."""
+        x = self.grid_block(features + self.from_shared(shared)[..., None, None])
+        mean, log = self.grid_head(x).float().chunk(2, 1)
+        return Gaussian(mean.flatten(1), _bounded(log).flatten(1))
+
+    def infer(
+        self,
+        residual: Float[Tensor, "B 3 U U"],
+        coarse: Float[Tensor, "B 3 U U"],
+        mask: Float[Tensor, "B 1 U U"],
+        unit_noise: Float[Tensor, "B D"],
+    ) -> Float[Tensor, "B D"]:
+        """Latents drawn from what a partly seen residual may have; noise of 0 gives the most probable ones."""
+        features = self.features(residual, coarse, mask)
+        shared = self.shared(features).draw(unit_noise[:, : self.settings.shared])
+        return torch.cat([shared, self.cells(features, shared).draw(unit_noise[:, self.settings.shared :])], 1)
 
     def decode(
         self, latent: Float[Tensor, "B D"], coarse: Float[Tensor, "B 3 U U"], generator: torch.Generator
@@ -246,11 +255,16 @@ class DetailAlbedo:
         return self.net.settings
 
     @torch.no_grad()
-    def latents(
-        self, residual: Float[Tensor, "3 U U"], coarse: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"]
-    ) -> Gaussian:
-        """What the latents of a partly seen residual may be; with an empty mask, what goes with the coarse map."""
-        return self.net.encode(residual[None] / self.settings.unit, coarse[None], mask[None, None])
+    def infer(
+        self,
+        residual: Float[Tensor, "3 U U"],
+        coarse: Float[Tensor, "3 U U"],
+        mask: Float[Tensor, "U U"],
+        unit_noise: Float[Tensor, "D"],
+    ) -> Float[Tensor, "D"]:
+        """Latents drawn from those that a partly seen residual may have; with an empty mask, that go with the coarse
+        map. Noise of 0 gives the most probable ones."""
+        return self.net.infer(residual[None] / self.settings.unit, coarse[None], mask[None, None], unit_noise[None])[0]
 
     @torch.no_grad()
     def decode(self, latent: Float[Tensor, "D"], coarse: Float[Tensor, "3 U U"]) -> Float[Tensor, "3 U U"]:
@@ -467,10 +481,12 @@ def detail_loss(
     worth nothing. `generator` (of the CPU) draws latents and noise."""
     s = net.settings
     unit = torch.randn(len(residual), s.latent_size, generator=generator).to(residual)
-    full = net.encode(residual, coarse, torch.ones_like(mask), unit[:, : s.shared])
-    latent = full.draw(unit)
-    # The partial view's cells are asked for given the same shared latents as the full view's: chain rule.
-    partial = net.encode(residual, coarse, mask)
+    full, part = net.features(residual, coarse, torch.ones_like(mask)), net.features(residual, coarse, mask)
+    of_full, of_part = net.shared(full), net.shared(part)
+    shared = of_full.draw(unit[:, : s.shared])
+    # Chain rule: the cells' distributions are compared given the same shared latents.
+    cells_full, cells_part = net.cells(full, shared), net.cells(part, shared)
+    latent = torch.cat([shared, cells_full.draw(unit[:, s.shared :])], 1)
     made = net.decode(latent, coarse, generator).float() * inside
     truth = residual * inside
     texels = 3 * inside.sum()
@@ -478,16 +494,12 @@ def detail_loss(
     l1 = (made - truth).abs().mean() * share
     gradient = gradient_difference(made, truth) * share
     energy = energy_difference(made, truth) * share
-    prior = _float(full).divergence(standard_normal(full)).mean()
-    hidden = _float(full).divergence(_float(partial)).mean()
+    prior = (of_full.divergence(standard_normal(of_full)) + cells_full.divergence(standard_normal(cells_full))).mean()
+    hidden = (of_full.divergence(of_part) + cells_full.divergence(cells_part)).mean()
     value = l1 + weights.gradient * gradient + weights.energy * energy
     value = value + (weights.prior * prior + weights.partial * hidden) / texels
     parts = {"l1": l1, "gradient": gradient, "energy": energy, "prior_nats": prior, "partial_nats": hidden}
     return value, {key: round(float(part.detach()), 5) for key, part in parts.items()}
-
-
-def _float(latents: Gaussian) -> Gaussian:
-    return Gaussian(latents.mean.float(), latents.log_variance.float())
 
 
 class _Data:
@@ -545,8 +557,10 @@ def _flipped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _schedule(step: int, steps: int) -> float:
-    """A hundred steps of warming up, then half a cosine down to 1 %."""
-    return min(1.0, (step + 1) / 100) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1))))
+    """A hundred steps of warming up, a tenth of a short training, then half a cosine down to 1 %."""
+    return min(1.0, (step + 1) / min(100.0, 1 + steps / 10)) * (
+        0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1)))
+    )
 
 
 def _reader(
@@ -592,11 +606,11 @@ def _stack(items: list[Tensor | WithAlbedo]) -> Tensor:
 @torch.no_grad()
 def _held_out_l1(net: DetailNet, data: _Data, first: int, count: int) -> float:
     """Mean absolute error of log albedo where the whole map is known, on the maps kept aside."""
-    total = 0.0
+    total, size = 0.0, net.settings.latent_size
     for i in range(first, first + count):
         residual, over = data.residuals(_stack([data.maps[i]]))
-        latents = net.encode(residual, over, torch.ones_like(residual[:, :1]))
-        made = net.decode(latents.mean, over, torch.Generator().manual_seed(0))
+        latent = net.infer(residual, over, torch.ones_like(residual[:, :1]), residual.new_zeros(1, size))
+        made = net.decode(latent, over, torch.Generator().manual_seed(0))
         total += float(((made - residual).abs() * data.inside).mean() * data.inside.numel() / data.inside.sum())
     return round(total / count * net.settings.unit, 5)
 
