@@ -314,7 +314,7 @@ def fit_sources(data: Path, size: int) -> tuple[dict[str, torch.Tensor], dict[st
     logs = [np.log(np.maximum(albedo, 0.0015)) for albedo in albedos]
     scalp = scalp_mask([(m + m[:, ::-1]) / 2 for m in logs], dark, place)
     # Stray hairs surround the scalp; what is skin for certain continues under them.
-    skin = 1 - np.clip(gaussian_filter(scalp, 4 * per_texel) / 0.25, 0, 1)
+    skin = 1 - np.clip(gaussian_filter(scalp, 9 * per_texel) / 0.12, 0, 1)
     lips = interpolate(head, head.region("lips")[:, None], size)[..., 0].numpy()
     to_pigments = -np.linalg.pinv(np.array([MELANIN_LOG, HAEMOGLOBIN_LOG]))
 

@@ -145,7 +145,8 @@ class Features:
 
     wrinkles: depth of grooves in metres. The rest 0..1. pores: pits. freckles, moles, age_spots, blemishes, scars:
     how strongly a texel is part of one. flush, under_eye: redness and the dark below the eyes. brows, scalp, stubble,
-    beard: share of the skin hidden by hair (stubble: by the shadow of cut hair). lips: where lips are, whatever their
+    beard: share of the skin hidden by hair (stubble: by the shadow of cut hair). white: share of a texel's brow or
+    beard hair that is white; 0 without grey or hair. lips: where lips are, whatever their
     colour. lipstick, eyeliner, eyeshadow, blush: coverage. Each map but pores, lips and wrinkles is exactly 0 where
     its label is.
     """
@@ -163,6 +164,7 @@ class Features:
     scalp: Float[Tensor, "U U"]
     stubble: Float[Tensor, "U U"]
     beard: Float[Tensor, "U U"]
+    white: Float[Tensor, "U U"]
     lips: Float[Tensor, "U U"]
     lipstick: Float[Tensor, "U U"]
     eyeliner: Float[Tensor, "U U"]
@@ -187,7 +189,9 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
         return canvas.noise(scale, rng(stream))
 
     face = canvas.masks
-    pits = (noise("pits", _PORES) - 0.1).clamp(0, 1.1) * (0.35 + face["porous"]) * (1 - face["lips"])
+    brows, white_brows = _brows(canvas, person, size)
+    beard, white_beard = _beard(canvas, person, size)
+    pits = (noise("pits", _PORES) - 0.25).clamp(0, 1.2) * (0.35 + face["porous"]) * (1 - face["lips"])
     moles = spots(rng(_MOLES), "skin", 26, (0.5, 1.5), labels.moles, edge=0.35, wobble=0.12)
     age_spots = spots(rng(_AGE_SPOTS), "sunned", 80, (1.0, 4.2), labels.age_spots, edge=0.45, wobble=0.25)
     blotches = (0.75 + 0.3 * noise("mottle", _AGE_SPOTS)).clamp(0, 1)
@@ -207,10 +211,11 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
         scars=_scars(canvas, rng(_SCARS), labels.scars, size),
         flush=(labels.flush * flushed).clamp(0, 1),
         under_eye=labels.under_eye * face["under_eye"],
-        brows=_brows(canvas, person, size),
+        brows=brows,
         scalp=_scalp(canvas, person),
         stubble=_stubble(canvas, person),
-        beard=_beard(canvas, person, size),
+        beard=beard,
+        white=(white_brows + white_beard) / (brows + beard).clamp_min(1e-6),
         lips=face["lips"],
         lipstick=labels.lipstick * face["lipstick"] * make_up,
         eyeliner=labels.eyeliner * face["eyeliner"],
@@ -263,7 +268,7 @@ def canvas_of(head: HeadModel, size: int) -> Canvas:
 _CANVASES: dict[tuple[Tensor, Tensor, int], Canvas] = {}
 
 # Size of the cells, and how many samples a side of a texel are averaged at 1024 texels (at 512 twice as many).
-_SCALES = {"patches": (0.030, 1), "mottle": (0.010, 1), "fine": (0.0022, 1), "pits": (0.0007, 2), "hairs": (0.0005, 2)}
+_SCALES = {"patches": (0.030, 1), "mottle": (0.010, 1), "fine": (0.0022, 1), "pits": (0.0005, 2), "hairs": (0.0005, 2)}
 
 
 def _make_canvas(head: HeadModel, size: int) -> Canvas:
@@ -405,9 +410,9 @@ def _masks(head: HeadModel, place: Float[Tensor, "U U 3"], size: int) -> dict[st
         d_lash, d_brow, d_below = (_distance(curve, size) for curve in (lash, brow, below))
         lid = soften(polygon(np.concatenate([lash, brow[::-1]]), size), 0.5 * unit)
         height = d_lash / (d_lash + d_brow)
-        shadow = torch.maximum(shadow, lid * smooth_step(0.85, 0.12, height))
-        upper_lid = torch.maximum(upper_lid, smooth_step(1.3 * unit, 0.35 * unit, d_lash))
-        lower_lid = torch.maximum(lower_lid, smooth_step(0.9 * unit, 0.2 * unit, d_below))
+        shadow = torch.maximum(shadow, lid * smooth_step(0.95, 0.25, height))
+        upper_lid = torch.maximum(upper_lid, smooth_step(2.0 * unit, 0.7 * unit, d_lash))
+        lower_lid = torch.maximum(lower_lid, smooth_step(1.2 * unit, 0.3 * unit, d_below))
         bag = below + [0, 13 * unit / size]
         pouch = polygon_soft(np.concatenate([below, bag[::-1]]), size, 2.4 * unit)
         dark = torch.maximum(dark, pouch * smooth_step(14 * unit, 2 * unit, d_below))
@@ -419,7 +424,7 @@ def _masks(head: HeadModel, place: Float[Tensor, "U U 3"], size: int) -> dict[st
 def _ears(head: HeadModel, size: int) -> Tensor:
     if "ears" not in head.region_names:
         return torch.zeros(size, size)
-    return interpolate(head, head.region("ears")[:, None], size)[..., 0]
+    return soften(interpolate(head, head.region("ears")[:, None], size)[..., 0], size / 100)
 
 
 def polygon(corners: np.ndarray, size: int) -> Float[Tensor, "U U"]:
@@ -572,6 +577,11 @@ class BrowShape:
         return self.arch_mm * peak + self.lift_mm + self.tilt_mm * (s - 0.5)
 
 
+def brow_grey(person: Person) -> float:
+    """Share of white hairs in the brows, which grey later than the head."""
+    return person.labels.grey**1.8
+
+
 def brow_shapes(person: Person) -> tuple[BrowShape, BrowShape]:
     """The right and the left brow's, alike but not the same."""
     labels, rng = person.labels, person_rng(person, _BROWS)
@@ -591,23 +601,34 @@ def brow_shapes(person: Person) -> tuple[BrowShape, BrowShape]:
     return shapes[0], shapes[1]
 
 
-def _brows(canvas: Canvas, person: Person, size: int) -> Float[Tensor, "U U"]:
-    """Hairs of both brows: upright at the nose, then ever flatter outwards; those from above bend down to meet."""
+def _grizzled(
+    points: np.ndarray, width_mm: np.ndarray, white: np.ndarray, canvas: Canvas, size: int
+) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U U"]]:
+    """Coverage by hairs of which some are white, and the white ones' part of it."""
+    pigmented = strands(points[~white], width_mm[~white], canvas, size)
+    bright = strands(points[white], width_mm[white], canvas, size)
+    total = 1 - (1 - pigmented) * (1 - bright)
+    return total, total * bright / (bright + pigmented).clamp_min(1e-6)
+
+
+def _brows(canvas: Canvas, person: Person, size: int) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U U"]]:
+    """Hairs of both brows: upright at the nose, then ever flatter outwards; those from above bend down to meet. And
+    the white ones' part."""
     density = person.labels.brow_density
     if density <= 0 or not canvas.frames:
-        return torch.zeros(size, size)
+        return torch.zeros(size, size), torch.zeros(size, size)
     rng = person_rng(person, _BROWS)
     rng.normal(size=16)  # apart from the shapes' numbers
-    drawn = []
-    widths = []
+    drawn, widths, whites = [], [], []
     for frame, shape in zip(canvas.frames, brow_shapes(person), strict=True):
-        count = 700
+        count = 850
         s, t = rng.uniform(-0.02, 1.0, count), rng.uniform(-1, 1, count)
         # Half the width of a plain brow: widest a fifth of the way out, tapering to the tail.
         half = 3.3 * np.interp(s, [-0.02, 0.06, 0.25, 0.6, 0.85, 1.0], [0.55, 0.85, 1.0, 0.75, 0.42, 0.12])
+        white = rng.uniform(0, 1, count)
         onset = rng.uniform(0, 1, count) * (1 + 1.1 * np.clip(0.1 - s, 0, 0.1) / 0.12 + 0.5 * np.abs(t) ** 3)
         kept = onset < 0.12 + 0.88 * density
-        s, t, half = s[kept], t[kept], half[kept]
+        s, t, half, white = s[kept], t[kept], half[kept], white[kept]
         # Angle to the brow: 80 degrees at the nose, 15 outwards; upper hairs lie flatter and point down at the tail.
         angle = np.radians(np.interp(s, [0, 0.12, 0.35, 0.7, 1.0], [82, 62, 34, 16, 6]))
         angle = angle - np.radians(24) * t.clip(0, 1) * np.clip(3 * s, 0, 1) + rng.normal(0, 0.16, len(s))
@@ -623,14 +644,16 @@ def _brows(canvas: Canvas, person: Person, size: int) -> Float[Tensor, "U U"]:
                 )
             )
         drawn.append(np.stack(points, 1))
-        widths.append(rng.uniform(0.07, 0.13, len(s)) * (0.7 + 0.5 * density))
-    return strands(np.concatenate(drawn), np.concatenate(widths), canvas, size)
+        widths.append(rng.uniform(0.09, 0.17, len(s)) * (0.7 + 0.5 * density))
+        whites.append(white < brow_grey(person))
+    return _grizzled(np.concatenate(drawn), np.concatenate(widths), np.concatenate(whites), canvas, size)
 
 
-def _beard(canvas: Canvas, person: Person, size: int) -> Float[Tensor, "U U"]:
-    """Short hairs of moustache, chin and cheeks along the way they grow: down, the moustache outwards."""
+def _beard(canvas: Canvas, person: Person, size: int) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U U"]]:
+    """Short hairs of moustache, chin and cheeks along the way they grow: down, the moustache outwards. And the white
+    ones' part."""
     labels = person.labels
-    total = torch.zeros(size, size)
+    drawn, widths, whites = [np.zeros((0, 4, 2))], [np.zeros(0)], [np.zeros(0, bool)]
     rng = person_rng(person, _BEARD)
     amounts = {
         "moustache": (labels.moustache, 1500),
@@ -639,7 +662,7 @@ def _beard(canvas: Canvas, person: Person, size: int) -> Float[Tensor, "U U"]:
     }
     for where, (amount, count) in amounts.items():
         root = _strew(canvas, rng, where, count)
-        random = rng.uniform(0, 1, (count, 3))
+        random = rng.uniform(0, 1, (count, 4))
         turns = rng.normal(0, 1, (count, 2))
         if amount <= 0 or len(root) == 0:
             continue
@@ -655,8 +678,10 @@ def _beard(canvas: Canvas, person: Person, size: int) -> Float[Tensor, "U U"]:
             points.append(points[-1] + (length / 3)[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1))
             angle = angle + 0.12 * turns[:, 1]
         width = (0.09 + 0.06 * random[:, 2]) * (0.6 + 0.4 * min(1.0, 2 * amount))
-        total = 1 - (1 - total) * (1 - strands(np.stack(points, 1), width, canvas, size))
-    return total
+        drawn.append(np.stack(points, 1))
+        widths.append(width)
+        whites.append(random[:, 3] < labels.grey)
+    return _grizzled(np.concatenate(drawn), np.concatenate(widths), np.concatenate(whites), canvas, size)
 
 
 def _stubble(canvas: Canvas, person: Person) -> Float[Tensor, "U U"]:
@@ -681,19 +706,21 @@ def _scalp(canvas: Canvas, person: Person) -> Float[Tensor, "U U"]:
     x, y, z = canvas.place.unbind(-1)
     top = float(y.max())
     # Male pattern: the temples first, then the crown, then all above a wreath.
-    temples = torch.exp(-(((x.abs() - 0.045) / 0.022) ** 2 + ((y - 0.62 * top) / 0.035) ** 2)) * (z > -0.03)
+    temples = torch.exp(-(((x.abs() - 0.045) / 0.022) ** 2 + ((y - 0.62 * top) / 0.035) ** 2)) * smooth_step(-0.05, -0.01, z)
     crown = torch.exp(-((x / 0.045) ** 2 + ((y - 0.9 * top) / 0.05) ** 2 + ((z + 0.11) / 0.05) ** 2))
     above = smooth_step(0.45 * top, 0.78 * top, y)
     bald = labels.recession
     back = 34 * smooth_step(0, 0.6, torch.tensor(bald)) * temples + 10 * bald * above
-    ragged = 3.0 * canvas.noise("mottle", rng) + 1.2 * canvas.noise("fine", rng)
-    density = smooth_step(-5.0, 11.0, canvas.hairline + ragged - back)
+    ragged = 1.5 * canvas.noise("mottle", rng) + 0.7 * canvas.noise("fine", rng)
+    # The painters' hairline is high: an unreceded one starts about 65 mm above the brows.
+    edge = canvas.hairline + 9.0 + 2.5 * float(rng.normal()) + ragged - back
+    density = smooth_step(-7.0, 15.0, edge)
     thin = (smooth_step(0.25, 0.8, torch.tensor(bald)) * crown).maximum(
         smooth_step(0.45, 1.0, torch.tensor(bald)) * above
     )
     density = density * (1 - 0.93 * thin)
-    ends = 0.62 + 0.26 * canvas.noise("hairs", rng) + 0.05 * canvas.noise("fine", rng)
-    return (labels.scalp_hair * density * ends.clamp(0, 1.2)).clamp(0, 1)
+    ends = 0.85 + 0.2 * canvas.noise("hairs", rng) + 0.03 * canvas.noise("fine", rng)
+    return (labels.scalp_hair**0.75 * density * ends.clamp(0, 1.3)).clamp(0, 1)
 
 
 def _scars(canvas: Canvas, rng: np.random.Generator, label: float, size: int) -> Float[Tensor, "U U"]:

@@ -27,12 +27,13 @@ from core.synthesis.features import (
     STRIP_T_MM,
     Canvas,
     Features,
+    brow_grey,
     brow_shapes,
     canvas_of,
     person_rng,
 )
 from core.synthesis.painting import HAEMOGLOBIN_LOG, MELANIN_LOG, enlarge, skin_fields, skin_tone
-from core.synthesis.people import SKINS, Labels, Person, hair_colour
+from core.synthesis.people import SKINS, Person, hair_colour
 
 CURE = "Make it with `python -m recipes.makehuman_skins --sources FILE --size 512` (or 1024)."
 
@@ -155,7 +156,8 @@ def _mixed(canvas: Canvas, person: Person, size: int, sources: SkinSources) -> F
         fine = enlarge(fine[None], size)[0]
     elif sources.size < size:
         fine = functional.interpolate(fine[None, None], size=(size, size), mode="bicubic")[0, 0]
-    return enlarge(coarse, size) + fine
+    # The logarithm of dark skin was taken over an offset that flattens it.
+    return enlarge(coarse, size) * (1 + 0.4 * person.labels.melanin) + fine * (1 + 1.3 * person.labels.melanin)
 
 
 def _pigments(canvas: Canvas, person: Person, f: Features) -> tuple[Float[Tensor, "U U"], Float[Tensor, "U U"]]:
@@ -168,8 +170,8 @@ def _pigments(canvas: Canvas, person: Person, f: Features) -> tuple[Float[Tensor
     melanin = labels.mottling * (0.010 * patches + 0.010 * other + 0.006 * fine)
 
     grooves_mm = 1e3 * f.wrinkles
-    melanin = melanin + 0.030 * f.pores + 0.10 * (1 - (-grooves_mm).exp())
-    blood = blood + 0.35 * f.pores + 0.9 * (1 - (-0.8 * grooves_mm).exp())
+    melanin = melanin + 0.022 * f.pores + 0.10 * (1 - (-grooves_mm).exp())
+    blood = blood + 0.10 * f.pores + 0.9 * (1 - (-0.8 * grooves_mm).exp())
     melanin = melanin + 0.17 * fair * f.freckles + 0.55 * (1 - 0.45 * labels.melanin) * f.moles
     melanin = melanin + 0.15 * (1 - 0.5 * labels.melanin) * f.age_spots + 0.08 * (1 - fair) * f.blemishes
     blood = blood + 1.5 * shown * f.blemishes + 1.15 * shown * f.flush
@@ -202,7 +204,7 @@ def _make_up(albedo: Tensor, person: Person, f: Features) -> Tensor:
     rng = np.random.default_rng([person.seed, NOISE, 1])
     shadow = torch.tensor(EYESHADOWS[rng.integers(len(EYESHADOWS))])[:, None, None]
     grain = (albedo / albedo.mean((1, 2), keepdim=True)).clamp(0.3, 1.6) ** 0.5
-    albedo = _over(albedo, shadow * grain, 0.62 * f.eyeshadow)
+    albedo = _over(albedo, shadow * grain, 0.75 * f.eyeshadow)
     blush = torch.tensor((1.0, 0.52, 0.50))[:, None, None]
     albedo = albedo * (1 + 0.55 * f.blush * (blush - 1))
     at = 4 * min(max(person.labels.lipstick_hue, 0.0), 1.0)
@@ -221,20 +223,14 @@ def _hair(albedo: Tensor, canvas: Canvas, person: Person, f: Features, brows: Te
     # Cut hair darkens the skin by the roots that shine through, which look bluish grey in light skin.
     roots = albedo * torch.tensor((0.40, 0.46, 0.54))[:, None, None]
     albedo = _over(albedo, 0.45 * hair.minimum(albedo) + 0.55 * roots, (0.9 * f.stubble).clamp(0, 0.9))
-    albedo = _over(albedo, 0.60 * hair.minimum(albedo) + 0.40 * roots, (0.95 * f.scalp).clamp(0, 0.92))
-    albedo = _over(albedo, _grizzled(labels, labels.grey, canvas, rng), f.beard)
-    # Brows grey later than beards.
-    return _over(albedo, _grizzled(labels, labels.grey**1.8, canvas, rng), brows)
-
-
-def _grizzled(labels: Labels, grey: float, canvas: Canvas, rng: np.random.Generator) -> Float[Tensor, "3 U U"]:
-    """Colour of standing hair: some hairs are white, the others a little lighter or darker than their mean."""
-    pigmented, white = (torch.tensor(hair_colour(replace(labels, grey=g)))[:, None, None] for g in (0.0, 1.0))
-    streaks = 0.8 * canvas.noise("fine", rng) + 0.8 * canvas.noise("hairs", rng)
-    # The share of a normal variable over this threshold is about `grey`.
-    threshold = float(torch.special.ndtri(torch.tensor(1 - grey).clamp(1e-4, 1 - 1e-4)))
-    share = torch.sigmoid(4 * (streaks - threshold)) if grey > 0 else torch.zeros_like(streaks)
-    return torch.lerp(pigmented * (1 + 0.12 * torch.tanh(streaks)), white.expand(3, *streaks.shape), share)
+    albedo = _over(albedo, 0.75 * hair.minimum(albedo) + 0.25 * roots, f.scalp.clamp(0, 0.94))
+    pigmented, white = (torch.tensor(hair_colour(replace(labels, grey=grey)))[:, None, None] for grey in (0.0, 1.0))
+    standing = pigmented * (1 + 0.12 * torch.tanh(canvas.noise("hairs", rng)))
+    standing = standing + f.white * (white - standing)
+    # The eyebrow card's hairs have no colour of their own: where no hair was drawn they have the mean one's.
+    mean = torch.lerp(pigmented, white, brow_grey(person))
+    standing = torch.where(f.brows + f.beard > 0.02, standing, mean)
+    return _over(_over(albedo, standing, f.beard), standing, brows)
 
 
 def _with_card(canvas: Canvas, person: Person, drawn: Tensor, sources: SkinSources) -> Float[Tensor, "U U"]:
