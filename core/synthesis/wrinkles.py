@@ -16,7 +16,7 @@ template, so that a map of another size shows the same lines.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from core.synthesis.painting import smooth_step
 from core.synthesis.people import Labels
 
 Array = NDArray[np.floating]
+Number = float | int
 
 CHART_SIDE = 256  # texels of the map from which curves read the atlas' local stretch
 FOLD_SIDE = 256  # texels of the map of soft shoulders, which are far wider than one of its texels
@@ -168,7 +169,7 @@ def _texels(key: SameHead, size: int) -> _Texels:
     down, across = place.diff(dim=0, append=place[-1:]), place.diff(dim=1, append=place[:, -1:])
     spacing = torch.maximum(down.norm(dim=-1), across.norm(dim=-1)).clamp(max=6)
 
-    def near(centre: Tensor, reach: tuple[float, float, float]) -> Tensor:
+    def near(centre: Tensor, reach: tuple[int, int, int]) -> Tensor:
         """On both sides of the face."""
         offset = torch.stack([x.abs() - centre[0].abs(), y - centre[1], z - centre[2]], -1)
         return torch.exp(-((offset / torch.tensor(reach)) ** 2).sum(-1))
@@ -213,6 +214,9 @@ class _Family:
     width_mm: Array
     soft: bool = False
 
+    def with_depth(self, factor: float) -> _Family:
+        return replace(self, depth_mm=self.depth_mm * factor)
+
     def sunk(self, strength: float) -> Array:
         """Depth in millimetres at this strength: 0 at each point's onset, then growing with strength."""
         first = self.onset.min(1, keepdims=True)
@@ -235,12 +239,12 @@ class _Side:
         start, end = self.landmark(*(a for a, _, _ in pairs)), self.landmark(*(b for _, b, _ in pairs))
         return start + (end - start) * np.array([t for _, _, t in pairs])[:, None]
 
-    def outwards(self, out_mm: Array | float, up_mm: Array | float) -> Array:
+    def outwards(self, out_mm: Array | Number, up_mm: Array | Number) -> Array:
         """A step along the skin, away from the middle of the face and up."""
         out, up = np.broadcast_arrays(np.asarray(out_mm, float), np.asarray(up_mm, float))
         return np.stack([out if self.left else -out, up], -1)
 
-    def about(self, mean: Array | float, spread: float, shape: tuple[int, ...] | int) -> Array:
+    def about(self, mean: Array | Number, spread: Number, shape: tuple[int, ...] | int) -> Array:
         """Numbers about a mean that the two sides share in part: their correlation is 0.7."""
         return mean + spread * (0.84 * self.both.normal(size=shape) + 0.55 * self.own.normal(size=shape))
 
@@ -252,7 +256,7 @@ class _Side:
             points.append(self.chart.moved(points[-1], self.outwards(step * np.cos(heading), step * np.sin(heading))))
         return np.stack(points, 1)
 
-    def family(self, points: Array, depth_mm: Array | float, width_mm: Array | float, onset: Array | float, **more):
+    def family(self, points: Array, depth_mm: Array | Number, width_mm: Array | Number, onset: Array | Number, **more):
         return _family(self.chart, self.own, points, depth_mm, width_mm, onset, **more)
 
 
@@ -260,12 +264,12 @@ def _family(
     chart: _Chart,
     rng: np.random.Generator,
     points: Array,
-    depth_mm: Array | float,
-    width_mm: Array | float,
-    onset: Array | float,
-    sway_mm: float = 0.25,
-    gaps: float = 0.35,
-    taper: tuple[float, float] = (1.0, 1.0),
+    depth_mm: Array | Number,
+    width_mm: Array | Number,
+    onset: Array | Number,
+    sway_mm: Number = 0.25,
+    gaps: Number = 0.35,
+    taper: tuple[Number, Number] = (1.0, 1.0),
     soft: bool = False,
 ) -> _Family:
     """Lines along points ``[N, M, 2]``: they sway, break where the skin resists (`gaps`), and reach their ends last.
@@ -294,7 +298,7 @@ def _family(
     return _Family(points, depth, begins, np.broadcast_to(np.asarray(width_mm, float), count), soft)
 
 
-def _waves(rng: np.random.Generator, at_mm: Array, shortest_mm: float, longest_mm: float) -> Array:
+def _waves(rng: np.random.Generator, at_mm: Array, shortest_mm: Number, longest_mm: Number) -> Array:
     """Smooth noise of about unit spread along lines, from places ``[N, M]`` on them."""
     size = (len(at_mm), 1, 4)
     wavelength = shortest_mm * (longest_mm / shortest_mm) ** rng.uniform(0, 1, size)
@@ -318,21 +322,27 @@ def _through(control: Array, count: int) -> Array:
     return 0.5 * (2 * p1 + (p2 - p0) * f + (2 * p0 - 5 * p1 + 4 * p2 - p3) * f**2 + (3 * p1 - p0 - 3 * p2 + p3) * f**3)
 
 
-def _lines(chart: _Chart, seed: int, gender: float) -> tuple[list[_Family], list[_Family]]:
+def _lines(chart: _Chart, seed: int, gender: Number) -> tuple[list[_Family], list[_Family]]:
     """All lines, which follow `wrinkles`, and all folds, which follow `sag`. What is drawn at random depends on the
     seed alone, family by family, so that no label moves a line."""
-    lines = _forehead(chart, np.random.default_rng([seed, 0]))
+    lines = _prone(_forehead(chart, np.random.default_rng([seed, 0])), seed, 0)
     folds: list[_Family] = []
     for left in (False, True):
         for number, (paired, into) in enumerate(PAIRED, start=1):
             both, own = np.random.default_rng([seed, number]), np.random.default_rng([seed, number, 1 + left])
-            families = paired(_Side(chart, left, both, own))
+            families = _prone(paired(_Side(chart, left, both, own)), seed, number)
             if paired is _lip_spokes:
-                families = [_Family(f.points, f.depth_mm * (1.1 - 0.6 * gender), f.onset, f.width_mm) for f in families]
+                families = [f.with_depth(1.1 - 0.6 * gender) for f in families]
             (lines if into == "lines" else folds).extend(families)
-    lines += _across_the_middle(chart, np.random.default_rng([seed, 20]))
-    folds.append(_chin_crease(chart, np.random.default_rng([seed, 21])))
+    lines += _prone(_across_the_middle(chart, np.random.default_rng([seed, 20])), seed, 20)
+    folds += _prone([_chin_crease(chart, np.random.default_rng([seed, 21]))], seed, 21)
     return lines, folds
+
+
+def _prone(families: list[_Family], seed: int, number: int) -> list[_Family]:
+    """Which lines come first and deepest is a matter of habit: the brow that frowns, the eye that smiles."""
+    depth = np.random.default_rng([seed, number, 3]).uniform(0.55, 1.15)
+    return [f.with_depth(depth) for f in families]
 
 
 def _forehead(chart: _Chart, rng: np.random.Generator) -> list[_Family]:
@@ -350,7 +360,7 @@ def _forehead(chart: _Chart, rng: np.random.Generator) -> list[_Family]:
     level = lower.mean(0, keepdims=True) * [0, 1] + lower * [1, 0]
     start = level + (lower - level) * 0.75
 
-    def at_height(height: Array, wander: float) -> Array:
+    def at_height(height: Array, wander: Number) -> Array:
         n = len(height)
         slant, sag = rng.normal(0, 0.02, (n, 1)), rng.normal(-0.02, 0.03, (n, 1))
         rise = height[:, None] + slant * place + sag * place**2 + wander * rng.normal(0, 1, (n, len(low)))
@@ -392,7 +402,7 @@ def _forehead(chart: _Chart, rng: np.random.Generator) -> list[_Family]:
 def _crows_feet(side: _Side) -> list[_Family]:
     """A fan from the outer corner of the eye: the upper lines rise, the lower ones fall; some fork."""
     count = 9
-    spread = np.linspace(36, -60, count) + side.about(0, 5, count)
+    spread = np.linspace(28, -60, count) + side.about(0, 4, count)
     angle = np.deg2rad(spread)
     origin = np.repeat(side.landmark(33), count, 0)
     start_mm = side.about(8.0, 2.0, count).clip(5, 14)
@@ -463,7 +473,7 @@ def _lip_spokes(side: _Side) -> list[_Family]:
     """Spokes about the mouth: from the border of the lips outwards, longer above than below."""
     upper, lower = [0, 37, 39, 40, 185], [17, 84, 181, 91, 146]
     families = []
-    for border, count, up, length, onset in ((upper, 7, 1, 7.5, 0.38), (lower, 5, -1, 5.0, 0.5)):
+    for border, count, up, length, onset in ((upper, 7, 1, 8.0, 0.3), (lower, 5, -1, 5.5, 0.42)):
         curve = _through(side.landmark(*border)[None], 40)[0]
         t = (np.arange(count) + side.about(0.6, 0.22, count)) / count
         start = curve[np.clip((t * 36).astype(np.int64), 0, 39)]
@@ -478,8 +488,8 @@ def _lip_spokes(side: _Side) -> list[_Family]:
         families.append(
             side.family(
                 points,
-                side.own.uniform(0.2, 0.45, count),
-                side.own.uniform(0.5, 0.8, count),
+                side.own.uniform(0.25, 0.5, count),
+                side.own.uniform(0.55, 0.85, count),
                 begins,
                 sway_mm=0.2,
                 gaps=0.2,
@@ -529,10 +539,10 @@ def _nasolabial(side: _Side) -> list[_Family]:
     shift = side.outwards(side.about(0, 0.7, 7) * np.array([0, 0, 0.3, 0.6, 1, 1, 1]), np.zeros(7))
     points = _through(side.chart.moved(control, shift)[None], 48)
     core = side.family(
-        points, side.about(0.5, 0.07, 1).clip(0.3), 1.0, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95)
+        points, side.about(0.6, 0.08, 1).clip(0.3), 1.2, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95)
     )
     shoulder = side.family(
-        points, side.about(0.75, 0.1, 1).clip(0.45), 4.2, 0.0, sway_mm=0.1, gaps=0, taper=(0.12, 0.8), soft=True
+        points, side.about(1.0, 0.12, 1).clip(0.5), 4.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.12, 0.8), soft=True
     )
     return [core, shoulder]
 
@@ -542,10 +552,10 @@ def _marionette(side: _Side) -> list[_Family]:
     control = side.between((61, 57, 0.2), (43, 202, 0.35), (204, 202, 0.62), (211, 210, 0.45), (170, 169, 0.45))
     points = _through(control[None], 30)
     core = side.family(
-        points, side.about(0.42, 0.07, 1).clip(0.2), 1.2, 0.25, sway_mm=0.5, gaps=0.3, taper=(0.25, 0.95)
+        points, side.about(0.42, 0.07, 1).clip(0.2), 1.6, 0.25, sway_mm=0.6, gaps=0.35, taper=(0.15, 0.95)
     )
     shoulder = side.family(
-        points, side.about(0.6, 0.08, 1).clip(0.3), 3.6, 0.15, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True
+        points, side.about(0.85, 0.1, 1).clip(0.4), 4.0, 0.1, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True
     )
     return [core, shoulder]
 
@@ -668,12 +678,12 @@ def _neck(texels: _Texels, seed: int, size: int, strength: float, fold_strength:
     x, y, z = texels.neck_place.unbind(1)
     if not len(x):
         return depth.reshape(size, size)
-    top = float(y.max())
     turn = torch.atan2(x, (z - z.min() + 5))
+    top = float(y[turn.abs() < 0.3].max())  # below the chin
     total = torch.zeros_like(x)
     spacing = texels.neck_spacing
     for _ in range(4):
-        height = top - rng.uniform(14, 62)
+        height = top - rng.uniform(16, 62)
         width = rng.uniform(0.9, 1.4)
         wide = (width**2 + (0.7 * spacing) ** 2).sqrt()
         waves = sum(rng.normal(0, 0.8) * torch.sin(k * turn + rng.uniform(0, 6.3)) for k in (1.0, 2.3, 4.1, 9.0))
