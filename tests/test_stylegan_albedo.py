@@ -137,8 +137,7 @@ def test_is_an_albedo_model():
     image = subject.decode(latent)
     assert torch.equal(image, subject.decode(latent)) and image.shape == (3, SIDE, SIDE)
     assert float(image.min()) >= 0 and float(image.max()) <= 1 and float(image.std()) > 0.02
-    plain = (model().joint.maps(latent[None], detail=False)[0] + 1) / 2
-    assert 1e-4 < float((plain.clamp(0, 1) - image).abs().mean()) < 0.2  # noise draws detail, no more
+    assert 1e-4 < float((plain(latent) - image).abs().mean()) < 0.2  # noise draws detail, no more
 
 
 def test_truncation_and_interpolation():
@@ -272,36 +271,45 @@ def half_seen() -> Tensor:
 
 
 def target(seed: int) -> Tensor:
-    return ((model().joint.maps(model().sample(seed)[None], detail=False)[0] + 1) / 2).clamp(0, 1)
+    return plain(model().sample(seed))
 
 
-@pytest.mark.parametrize("seed", [11, 12])
-def test_a_fit_recovers_a_known_person(seed: int):
-    """From the left half the right half follows, as both come from one latent."""
-    subject, mask, truth = model(), half_seen(), target(seed)
-    found = subject.invert(truth, mask, FitSettings(steps=60))
-    assert torch.equal(found.latent, subject.invert(truth, mask, FitSettings(steps=60)).latent)
-    assert found.latent.shape == subject.latent_shape and not found.latent.requires_grad
+def plain(latent: Tensor) -> Tensor:
+    """The map without noise, as a fit sees it."""
+    return ((model().joint.maps(latent[None], detail=False)[0] + 1) / 2).clamp(0, 1)
 
-    def plain(latent: Tensor) -> Tensor:
-        return ((subject.joint.maps(latent[None], detail=False)[0] + 1) / 2).clamp(0, 1)
 
-    mean = plain(subject.truncate(subject.sample(0), 0.0))
-    fitted = plain(found.latent)
-    assert psnr(fitted * mask, truth * mask) > psnr(mean * mask, truth * mask) + 4
-    assert psnr(fitted * (1 - mask), truth * (1 - mask)) > psnr(mean * (1 - mask), truth * (1 - mask)) + 2
-    assert found.residual < found.start_residual
-    seen = ((fitted - truth).abs().mean(0) * mask).sum() / mask.sum()
-    assert found.residual == pytest.approx(float(seen), abs=1e-5)
-    # The start alone, in closed form, is already far better than the mean.
-    start = float(((mean - truth).abs().mean(0) * mask).sum() / mask.sum())
-    assert found.start_residual < 0.75 * start
+def test_a_fit_recovers_known_people():
+    """From the left half the right half follows, as both come from one latent: even here, where nothing has been
+    trained and the two halves have no more in common than that."""
+    subject, mask, settings = model(), half_seen(), FitSettings(evaluations=40)
+    mean = plain(subject.sample(0, 0.0))
+    gains = []
+    for seed in range(11, 15):
+        truth = plain(subject.sample(seed))
+        found = subject.invert(truth, mask, settings)
+        fitted = plain(found.latent)
+        assert found.latent.shape == subject.latent_shape and not found.latent.requires_grad
+        seen = ((fitted - truth).abs().mean(0) * mask).sum() / mask.sum()
+        assert found.residual == pytest.approx(float(seen), abs=1e-5)
+        # The start, in closed form, is already better than the mean.
+        start = float(((mean - truth).abs().mean(0) * mask).sum() / mask.sum())
+        assert found.residual < found.start_residual < start
+        gains.append([psnr(fitted * m, truth * m) - psnr(mean * m, truth * m) for m in (mask, 1 - mask)])
+    on_seen, on_hidden = torch.tensor(gains).unbind(1)
+    assert float(on_seen.mean()) > 8 and float(on_hidden.mean()) > 2 and float(on_hidden.min()) > 0, gains
+
+
+def test_fits_are_deterministic():
+    subject, mask, truth = model(), half_seen(), target(11)
+    assert torch.equal(subject.fit(truth, mask), subject.fit(truth, mask))
+    assert torch.equal(subject.fit(truth, mask), subject.invert(truth, mask).latent)
 
 
 def test_what_is_hidden_does_not_matter():
     subject, mask, truth = model(), half_seen(), target(13)
     other = torch.where(mask > 0, truth, torch.rand(3, SIDE, SIDE))
-    settings = FitSettings(steps=4)
+    settings = FitSettings(evaluations=4)
     assert torch.equal(subject.invert(truth, mask, settings).latent, subject.invert(other, mask, settings).latent)
 
 
@@ -317,8 +325,8 @@ def test_layers_stay_together():
     """W+ only buys what W cannot: with a dear departure the layers agree, with a cheap one the residual falls."""
     subject, mask = model(), torch.ones(SIDE, SIDE)
     truth = target(15).flip(2)  # a mirrored map, which no w makes
-    dear = subject.invert(truth, mask, FitSettings(steps=30, layer_prior=1e4, layer_rate=1e-4))
-    cheap = subject.invert(truth, mask, FitSettings(steps=30, layer_prior=0.0))
+    dear = subject.invert(truth, mask, FitSettings(layer_prior=1e3))
+    cheap = subject.invert(truth, mask, FitSettings(layer_prior=0.0))
     assert float(subject.space.whiten(dear.latent).std(0).max()) < 0.02
     assert float(subject.space.whiten(cheap.latent).std(0).max()) > 0.1
     assert cheap.residual < dear.residual
@@ -353,14 +361,12 @@ def test_latents_of_other_generators_are_refused(use: str):
 def test_pyramid_counts_what_is_seen():
     torch.manual_seed(4)
     image, mask = torch.randn(3, 16, 16), (torch.rand(16, 16) > 0.6).float()
-    for finest in range(4):
-        assert float(pyramid_difference(image + 0.25, image, mask, 4, finest)) == pytest.approx(0.25, rel=1e-5)
+    assert float(pyramid_difference(image + 0.25, image, mask, 4)) == pytest.approx(0.25, rel=1e-5)
     hidden = torch.where(mask > 0, image, torch.randn(3, 16, 16))
     assert float(pyramid_difference(hidden, image, mask, 4)) == 0
     chequers = torch.ones(16, 16)
     chequers[::2, ::2] = chequers[1::2, 1::2] = -1
     flicker, all_seen = chequers.expand(3, -1, -1), torch.ones(16, 16)
-    assert float(pyramid_difference(image + flicker, image, all_seen, 4, finest=1)) == pytest.approx(0, abs=1e-6)
     assert float(pyramid_difference(image + flicker, image, all_seen, 4)) == pytest.approx(1 / 4, rel=1e-5)
 
 
