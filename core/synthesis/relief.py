@@ -39,6 +39,8 @@ STUBBLE_MM, SCALP_MM, BROW_MM, BEARD_MM = 0.06, 0.05, 0.6, 1.2
 BULGE = 0.4  # the skin that a groove displaces stands beside it
 BULGE_MM = 2.4  # ... as far away as this
 
+HAIR_ROUGHNESS = 0.8
+
 _MICRO_STREAM, _SCAR_STREAM = 40, 41  # of a person's random numbers
 
 
@@ -90,8 +92,8 @@ def paint_relief(head: HeadModel, person: Person, features: Features) -> Relief:
     # At an oiliness of 0.4 these are the terms of `painting.paint_roughness`.
     roughness = 0.56 - 0.16 * lips - 0.09 * oily + 0.05 * hollow + 0.02 * fields.fine * (1 - lips)
     roughness = roughness + 0.10 * (0.4 - labels.oiliness) * (1 - lips) - 0.05 * features.lipstick
-    roughness = torch.lerp(roughness, torch.full_like(roughness, 0.8), hair)
-    return Relief(out_mm / 1000, specular.clamp(0, 1), roughness.clamp(0.25, 0.9))
+    roughness = torch.lerp(roughness.clamp(0.28, 0.66), torch.full_like(roughness, HAIR_ROUGHNESS), hair)
+    return Relief(out_mm / 1000, specular.clamp(0, 1), roughness)
 
 
 def _micro_relief(head: HeadModel, person: Person, size: int) -> tuple[Tensor, Tensor]:

@@ -31,7 +31,7 @@ from core.head import HeadModel
 from core.synthesis.painting import smooth_step
 from core.synthesis.people import Labels
 
-Array = NDArray[np.floating]
+Array = np.ndarray
 Number = float | int
 
 CHART_SIDE = 256  # texels of the map from which curves read the atlas' local stretch
@@ -270,12 +270,14 @@ def _family(
     sway_mm: Number = 0.25,
     gaps: Number = 0.35,
     taper: tuple[Number, Number] = (1.0, 1.0),
+    uneven: Number = 0.25,
     soft: bool = False,
 ) -> _Family:
     """Lines along points ``[N, M, 2]``: they sway, break where the skin resists (`gaps`), and reach their ends last.
 
-    depth_mm, width_mm, onset: per line, of its strongest part. taper: how gently it fades at its start and its end,
-    0 for an end that is as early as the middle.
+    depth_mm, width_mm, onset: per line, of its strongest part. uneven: relative spread of the depth along it.
+    taper: how gently it fades at its start and its end, 0 for an end that is as early as the middle. soft: the result
+    is a fold's shoulders (`_Family`).
     """
     count, length = points.shape[:2]
     s = np.linspace(0, 1, length)
@@ -293,7 +295,7 @@ def _family(
     onset = np.broadcast_to(np.asarray(onset, float), count)[:, None]
     broken = gaps * np.clip(_waves(rng, at_mm, 8, 40), 0, 2)
     begins = onset + (1.05 - onset) * np.clip(fade + 0.5 * broken, 0, 1)
-    uneven = np.clip(1 + 0.25 * _waves(rng, at_mm, 3, 20), 0.5, 1.4)
+    uneven = np.clip(1 + uneven * _waves(rng, at_mm, 5, 25), 0.5, 1.4)
     depth = np.broadcast_to(np.asarray(depth_mm, float), count)[:, None] * uneven
     return _Family(points, depth, begins, np.broadcast_to(np.asarray(width_mm, float), count), soft)
 
@@ -462,7 +464,7 @@ def _frown(side: _Side) -> list[_Family]:
             side.own.uniform(0.45, 0.85, 2),
             np.array([1.1, 0.75]),
             onset,
-            sway_mm=0.5,
+            sway_mm=0.3,
             gaps=0.35,
             taper=(0.8, 1.0),
         )
@@ -539,7 +541,7 @@ def _nasolabial(side: _Side) -> list[_Family]:
     shift = side.outwards(side.about(0, 0.7, 7) * np.array([0, 0, 0.3, 0.6, 1, 1, 1]), np.zeros(7))
     points = _through(side.chart.moved(control, shift)[None], 48)
     core = side.family(
-        points, side.about(0.6, 0.08, 1).clip(0.3), 1.2, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95)
+        points, side.about(0.6, 0.08, 1).clip(0.3), 1.2, 0.05, sway_mm=0.25, gaps=0.06, taper=(0.12, 0.95), uneven=0.15
     )
     shoulder = side.family(
         points, side.about(1.0, 0.12, 1).clip(0.5), 4.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.12, 0.8), soft=True
@@ -552,7 +554,7 @@ def _marionette(side: _Side) -> list[_Family]:
     control = side.between((61, 57, 0.2), (43, 202, 0.35), (204, 202, 0.62), (211, 210, 0.45), (170, 169, 0.45))
     points = _through(control[None], 30)
     core = side.family(
-        points, side.about(0.42, 0.07, 1).clip(0.2), 1.6, 0.25, sway_mm=0.6, gaps=0.35, taper=(0.15, 0.95)
+        points, side.about(0.42, 0.07, 1).clip(0.2), 1.6, 0.2, sway_mm=0.6, gaps=0.1, taper=(0.15, 0.95), uneven=0.12
     )
     shoulder = side.family(
         points, side.about(0.85, 0.1, 1).clip(0.4), 4.0, 0.1, sway_mm=0.1, gaps=0, taper=(0.15, 0.9), soft=True
