@@ -37,17 +37,18 @@ SETTINGS = DetailSettings(size=32, grid=8, channels=4, shared=4, width=8)
 
 @functools.cache
 def maps() -> torch.Tensor:
-    """Tones with sharp spots and stripes, which no coarse map holds."""
+    """Tones with spots of some strength, of which a coarse map with one component knows nothing."""
     generator = torch.Generator().manual_seed(0)
     logs = -1.3 + 0.3 * torch.randn(9, 1, 1, 1, generator=generator).expand(-1, 3, 32, 32)
-    spots = torch.rand(9, 1, 16, 16, generator=generator) > 0.85
-    logs = logs - 0.4 * spots.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    spots = torch.zeros(32, 32)
+    spots[6:12, 8:14] = spots[6:12, 18:24] = 1  # symmetric, as training mirrors maps
+    logs = logs - torch.linspace(0, 0.6, 9)[torch.randperm(9, generator=generator)][:, None, None, None] * spots
     return (srgb_from_log(logs) * 255).round().to(torch.uint8)
 
 
 @functools.cache
 def coarse() -> CoarseAlbedo:
-    return train_coarse(maps(), 3, None, head=tiny_head(), size=16)
+    return train_coarse(maps(), 1, None, head=tiny_head(), size=16)
 
 
 def train(out: Path, epochs: int = 6, **options: object) -> list[Progress]:
@@ -141,24 +142,34 @@ def test_a_residual_is_what_the_coarse_map_lacks():
 # --- training ---
 
 
-def test_the_loss_falls_and_the_log_tells(tmp_path: Path):
-    out = tmp_path / "detail.safetensors"
+def test_minimising_the_loss_reconstructs_the_maps():
+    torch.manual_seed(0)
+    net = DetailNet(SETTINGS)
+    residual, over = split(maps()[:8].float() / 255, coarse(), SETTINGS)
+    inside, seen = atlas_lookup(tiny_head(), 32).inside, torch.ones(8, 1, 32, 32)
+    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3, betas=(0.9, 0.98))
     # The weights are for maps of many texels; here a nat of information is a large share of one.
-    log = train(out, epochs=30, learning_rate=1e-2, loss=DetailLoss(prior=0.02, partial=0.02))
-    assert log[-1].step == 60 and log[-1].l1 < 0.8 * log[0].l1
-    assert log[-1].held_out_l1 is not None and log[0].held_out_l1 is not None
+    weights = DetailLoss(prior=0.02, partial=0.02)
+    for step in range(130):
+        value, _ = detail_loss(net, residual, over, seen, inside, weights, torch.Generator().manual_seed(step))
+        optimiser.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+    model = DetailAlbedo(net.eval().requires_grad_(False))
+    no_noise = torch.zeros(SETTINGS.latent_size)
+    for truth, under in zip(residual * SETTINGS.unit, over, strict=True):
+        made = model.decode(model.infer(truth, under, seen[0, 0], no_noise), under)
+        assert (made - truth)[:, inside].abs().mean() < max(0.6 * float(truth[:, inside].abs().mean()), 0.01)
+
+
+def test_the_loss_falls_and_the_log_tells(tmp_path: Path):
+    log = train(tmp_path / "detail.safetensors", epochs=12)
+    assert log[-1].step == 24
+    assert sum(p.loss for p in log[-3:]) < 0.9 * sum(p.loss for p in log[:3])
+    assert all(p.held_out_l1 is not None for p in log)  # the ends of epochs are the only steps logged here
     lines = [json.loads(line) for line in (tmp_path / "detail.log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [p.step for p in log]
-    model = DetailAlbedo.load(out)
-    # In use it reconstructs what it has seen better than the coarse map alone does.
-    residual, over = split(maps()[:8].float() / 255, coarse(), SETTINGS)
-    inside = atlas_lookup(tiny_head(), 32).inside
-    made = torch.stack([
-        model.decode(model.infer(r * SETTINGS.unit, o, torch.ones(32, 32), torch.zeros(SETTINGS.latent_size)), o)
-        for r, o in zip(residual, over, strict=True)
-    ])  # fmt: skip
-    error = (made / SETTINGS.unit - residual)[..., inside].abs().mean()
-    assert error < 0.85 * residual[..., inside].abs().mean()
 
 
 def test_training_that_was_cut_off_goes_on_to_the_same_bytes(tmp_path: Path):
@@ -223,7 +234,7 @@ def test_a_file_holds_the_network(tmp_path: Path):
     model.save(path)
     loaded = DetailAlbedo.load(path)
     assert loaded.settings == SETTINGS
-    over = coarse().decode_log(torch.zeros(1, 3))
+    over = coarse().decode_log(torch.zeros(1, 1))
     over = torch.nn.functional.interpolate(over, scale_factor=2.0)[0]
     latent = torch.randn(SETTINGS.latent_size)
     torch.testing.assert_close(loaded.decode(latent, over), model.decode(latent, over), atol=2e-3, rtol=0)

@@ -121,7 +121,7 @@ class DetailNet(nn.Module):
         self.entry = nn.Conv2d(7, widths[1], 4, stride=2, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 4, stride=2, padding=1) for i in range(1, levels))
         self.encode_blocks = nn.ModuleList(_Block(width) for width in widths[1:])
-        self.encode_place = nn.Parameter(0.02 * torch.randn(1, deepest, settings.grid, settings.grid))
+        self.encode_place = nn.Parameter(0.2 * torch.randn(1, deepest, settings.grid, settings.grid))
         self.mix = nn.Conv2d(3 * deepest, deepest, 1)
         self.mix_block = _Block(deepest)
         self.shared_head = nn.Linear(deepest, 2 * settings.shared)
@@ -129,7 +129,7 @@ class DetailNet(nn.Module):
         self.grid_block = _Block(deepest)
         self.grid_head = nn.Conv2d(deepest, 2 * settings.channels, 1)
 
-        self.decode_place = nn.Parameter(0.02 * torch.randn(1, deepest, settings.grid, settings.grid))
+        self.decode_place = nn.Parameter(torch.randn(1, deepest, settings.grid, settings.grid))
         self.decode_entry = nn.Conv2d(settings.channels + settings.shared + 3, deepest, 3, padding=1)
         self.decode_block = _Block(deepest)
         # Two full convolutions down to the second-finest level; the finest, where texels are many, makes do with one.
@@ -141,6 +141,13 @@ class DetailNet(nn.Module):
             nn.init.normal_(layer.weight, std=1e-2)
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            # At first latents say little; drawn from all of their range, they would say nothing at all.
+            for layer in (self.shared_head, self.grid_head):
+                assert layer.bias is not None
+                layer.bias.chunk(2)[1].fill_(-3)
+            for parameter in self.loudness.parameters():  # noise comes in only where it is found worth it
+                parameter.zero_()
 
     def features(
         self, residual: Float[Tensor, "B 3 U U"], coarse: Float[Tensor, "B 3 U U"], mask: Float[Tensor, "B 1 U U"]
@@ -558,9 +565,8 @@ def _flipped(images: Tensor, generator: torch.Generator) -> Tensor:
 
 def _schedule(step: int, steps: int) -> float:
     """A hundred steps of warming up, a tenth of a short training, then half a cosine down to 1 %."""
-    return min(1.0, (step + 1) / min(100.0, 1 + steps / 10)) * (
-        0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / max(steps, 1)))
-    )
+    warm = min(1.0, (step + 1) / min(100.0, 1 + steps / 10))
+    return warm * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * step / steps)))
 
 
 def _reader(
