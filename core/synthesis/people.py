@@ -208,7 +208,7 @@ GRAPH: tuple[Factor, ...] = (
     Factor("moles", RAMP, 0.25, 0.0, {"fair": 0.2}),
     Factor("age_spots", RAMP, 0.22, -0.55, {"aged": 0.95, "fair": 0.25}),
     Factor("blemishes", RAMP, 0.3, -0.2, {"aged": -0.35, "oiliness": 0.4}),
-    Factor("scars", RAMP, 0.35, -0.5, {"manly": 0.1}),
+    Factor("scars", RAMP, 0.42, -0.55, {"manly": 0.1}),
     # Fair skin wrinkles earlier, by about a decade (Rawlings 2006, "Ethnic skin types").
     Factor("wrinkles", RAMP, 0.16, -0.2, {"aged": 0.85, "fair": 0.14}),
     Factor("sag", RAMP, 0.16, -0.3, {"aged": 0.7, "weight": 0.3}),
@@ -374,7 +374,7 @@ def person_with(person: Person, head: HeadModel, **labels: float) -> Person:
 
 def labels_of_latents(latents: Float[np.ndarray, "N D"]) -> Values:
     """Label name -> ``[N]`` values of many people at once, as `person_from_latent` gives them one by one."""
-    return _solve(latents[:, : len(_FACTOR_NAMES)], {})[0]
+    return _solve(latents[:, : len(_FACTOR_NAMES)].astype(np.float64), {})[0]
 
 
 def _solve(coordinates: NDArray[np.float64], wanted: Mapping[str, float]) -> tuple[Values, NDArray[np.float64]]:
