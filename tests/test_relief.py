@@ -214,8 +214,9 @@ def test_a_ramp_has_its_analytic_normal(slope: tuple[float, float], flip_u: bool
     assert (found - expected[:, None, None]).abs().max() < HALF_STEP + 1e-4, "the border too"
 
 
-def test_a_cap_of_a_sphere_has_the_spheres_normals():
-    width, size, radius = 0.1, 128, 0.06
+@pytest.mark.parametrize("size", [128, 700])  # with the frame of its own size, and of a smaller one
+def test_a_cap_of_a_sphere_has_the_spheres_normals(size: int):
+    width, radius = 0.1, 0.06
     head = sheet(width)
     place = positions(head, head.template, size)
     height = (radius**2 - place[..., 0] ** 2 - place[..., 1] ** 2).clamp_min(1e-12).sqrt()

@@ -41,6 +41,8 @@ BULGE_MM = 2.4  # ... as far away as this
 
 HAIR_ROUGHNESS = 0.8
 
+FRAME_SIDE = 512  # texels of the map on which the tangent frame is worked out
+
 _MICRO_STREAM, _SCAR_STREAM = 40, 41  # of a person's random numbers
 
 
@@ -159,29 +161,42 @@ def normal_map(
     the skin repeat the nearest skin; flat where the atlas has no area.
     """
     vertices = head.template if vertices is None else vertices
-    size, lookup = displacement_m.shape[0], atlas_lookup(head, displacement_m.shape[0])
+    size = displacement_m.shape[0]
+    whole_u, whole_v = _whole_steps(SameHead(head), size)
+    by_u = _difference(displacement_m, whole_u)
+    by_v = -_difference(displacement_m.T, whole_v.T).T  # rows run down, v up
+
+    # The frame is smooth: half of a large map's texels are enough for it.
+    coarse = min(size, FRAME_SIDE)
+    to_slope = _slope_of_differences(head, vertices, coarse) * (size / coarse)
+    if size > coarse:
+        to_slope = functional.interpolate(to_slope[None], size=(size, size), mode="bilinear")[0]
+    along, across = to_slope[0] * by_u + to_slope[1] * by_v, to_slope[2] * by_u + to_slope[3] * by_v
+    blue = (1 + along * along + across * across).rsqrt()
+    tilted = torch.stack([-along * blue, -across * blue, blue])
+    coded = ((tilted * 0.5 + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
+    return coded.flatten(1)[:, atlas_lookup(head, size).nearest]
+
+
+def _slope_of_differences(
+    head: HeadModel, vertices: Float[Tensor, "V 3"], size: int
+) -> Float[Tensor, "4 {size} {size}"]:
+    """The 2x2 matrices that take metres of height per texel along u and v to slopes along tangent and bitangent."""
     normal = functional.normalize(interpolate(head, vertex_normals(vertices, head.faces), size), dim=-1)
     right, up = (d - (d * normal).sum(-1, keepdim=True) * normal for d in _texel_steps(head, vertices, size))
-
-    # Height steps along u and v -> the gradient in the tangent plane (first fundamental form).
-    place = interpolate(head, vertices, size)
-    by_u = _difference(displacement_m, place, right, lookup.inside)
-    by_v = _difference(displacement_m.flip(0).T, place.flip(0).transpose(0, 1), up.flip(0).transpose(0, 1),
-                       lookup.inside.flip(0).T).T.flip(0)  # fmt: skip
-    e, f, g = (right * right).sum(-1), (right * up).sum(-1), (up * up).sum(-1)
-    area = e * g - f * f
-    flat = area < 1e-6 * (e + g) ** 2 + 1e-30
-    area = torch.where(flat, 1.0, area)
-    gradient = ((g * by_u - f * by_v) / area)[..., None] * right + ((e * by_v - f * by_u) / area)[..., None] * up
-    gradient = torch.where(flat[..., None], 0.0, gradient)
-
     tangent = functional.normalize(right, dim=-1)
     bitangent = torch.linalg.cross(normal, tangent)
     bitangent = torch.where(((bitangent * up).sum(-1) < 0)[..., None], -bitangent, bitangent)
-    slopes = torch.stack([(gradient * tangent).sum(-1), (gradient * bitangent).sum(-1)])
-    tilted = functional.normalize(torch.cat([-slopes, torch.ones_like(slopes[:1])]), dim=0)
-    coded = ((tilted * 0.5 + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
-    return coded.flatten(1)[:, lookup.nearest]
+    # Gradient in the tangent plane by the first fundamental form (e, f, g).
+    e, f, g = (right * right).sum(-1), (right * up).sum(-1), (up * up).sum(-1)
+    area = e * g - f * f
+    flat = area < 1e-6 * (e + g) ** 2 + 1e-30
+    area = torch.where(flat, torch.inf, area)[..., None]
+    along_u, along_v = (
+        (g[..., None] * right - f[..., None] * up) / area,
+        (e[..., None] * up - f[..., None] * right) / area,
+    )
+    return torch.stack([(a * b).sum(-1) for b in (tangent, bitangent) for a in (along_u, along_v)])
 
 
 def _texel_steps(
@@ -210,18 +225,21 @@ def _texel_steps(
     return filled[..., :3], filled[..., 3:]
 
 
-def _difference(
-    height: Float[Tensor, "U U"],
-    place: Float[Tensor, "U U 3"],
-    step: Float[Tensor, "U U 3"],
-    inside: Bool[Tensor, "U U"],
-) -> Float[Tensor, "U U"]:
+@functools.lru_cache(maxsize=4)
+def _whole_steps(key: SameHead, size: int) -> tuple[Bool[Tensor, "U U-1"], Bool[Tensor, "U-1 U"]]:
+    """Which texels and their right (lower) neighbours lie on the same piece of the atlas."""
+    head = key.head
+    inside, place = atlas_lookup(head, size).inside, positions(head, head.template, size)
+    right, up = (step.norm(dim=-1) for step in _texel_steps(head, head.template, size))
+    # Neighbours in the map that are far apart on the head lie on different pieces.
+    near_u = place.diff(dim=1).norm(dim=-1) <= 1.5 * (right[:, 1:] + right[:, :-1]) + 1e-5
+    near_v = place.diff(dim=0).norm(dim=-1) <= 1.5 * (up[1:] + up[:-1]) + 1e-5
+    return inside[:, 1:] & inside[:, :-1] & near_u, inside[1:] & inside[:-1] & near_v
+
+
+def _difference(height: Float[Tensor, "U U"], whole: Bool[Tensor, "U U-1"]) -> Float[Tensor, "U U"]:
     """Rise per texel along dimension 1: the mean of the differences to both neighbours, or the one to that which lies
     on the same piece of the atlas; 0 where neither does."""
-    rise = height.diff(dim=1)
-    # Neighbours in the map that are far apart on the head lie on different pieces of the atlas.
-    apart = place.diff(dim=1).norm(dim=-1) > 3 * (step[:, 1:] + step[:, :-1]).norm(dim=-1) / 2 + 1e-5
-    whole = inside[:, 1:] & inside[:, :-1] & ~apart
-    rise, count = torch.where(whole, rise, 0.0), whole.to(height)
+    rise, count = torch.where(whole, height.diff(dim=1), 0.0), whole.to(height)
     total = functional.pad(rise, (0, 1)) + functional.pad(rise, (1, 0))
     return total / (functional.pad(count, (0, 1)) + functional.pad(count, (1, 0))).clamp_min(1)
