@@ -312,25 +312,41 @@ def test_presets_are_settings_that_work():
 
 
 def test_the_supervised_phase_learns_eight_maps(tmp_path: Path):
-    data = TinyData()
-    settings = replace(
-        TINY, batch_size=8, style_dim=64, channel_max=16, supervised_rate=1e-2, log_every=10, samples_every=10**6
-    )
-    settings = replace(settings, supervised_images=8 * 150, adversarial_images=0, checkpoint_every=10**6)
+    data = TinyData(side=8)
+    settings = replace(TINY, size=8, style_dim=64, channel_max=16, supervised_rate=2e-2, batch_size=8, log_every=10)
+    settings = replace(settings, supervised_images=8 * 160, adversarial_images=0)
+    settings = replace(settings, samples_every=10**6, checkpoint_every=10**6)
     train(networks(settings), data, tmp_path, settings, CPU)
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    first, last = lines[0], lines[-1]
-    assert last["pyramid"] < first["pyramid"] / 4
-    assert last["shape"] < first["shape"] / 10
-    # The averaged generator makes each person from the latent alone.
+    assert lines[-1]["pyramid"] < lines[0]["pyramid"] / 4
+    assert lines[-1]["shape"] < lines[0]["shape"] / 6
+    # The averaged generator makes each person from the latent, whatever the rest of z is.
     trainer = Trainer(networks(settings), settings, LATENT, CPU)
     trainer.load(checkpoints(tmp_path)[-1])
-    people = collate([data[i] for i in range(8)], SIDE)
+    people = collate([data[i] for i in range(8)], 8)
     z = torch.cat([people.latent, torch.randn(8, 60, generator=torch.Generator().manual_seed(3))], 1)
     with torch.no_grad():
         made, _ = trainer.average[0]([z], noise=trainer._no_noise())
     distance = torch.cdist(made.flatten(1), people.maps.flatten(1))
-    assert torch.equal(distance.argmin(1), torch.arange(8))
+    assert distance.diagonal().mean() < 0.4 * distance.mean()
+
+
+def test_mixed_precision_takes_the_same_steps_but_for_rounding():
+    people = collate([TinyData()[i] for i in range(4)], SIDE)
+    found = []
+    for bf16 in (False, True):
+        trainer = Trainer(networks(), replace(TINY, bf16=bf16), LATENT, CPU)
+        trainer.train_on(people)
+        trainer.begin_adversarial_phase()
+        for _ in range(2):  # with the regularisers and without
+            trainer.train_on(people)
+        found.append(trainer.read_numbers())
+        assert all(p.dtype == torch.float32 for p in trainer.generator.parameters())
+    exact, rounded = found
+    assert exact.keys() == rounded.keys() and rounded["bad_steps"] == 0
+    for name in ("pyramid", "discriminator", "generator", "path", "shape"):
+        assert rounded[name] == pytest.approx(exact[name], rel=0.05, abs=0.01)
+        assert rounded[name] != exact[name], "autocast did nothing"
 
 
 def test_the_log_and_the_sheet_say_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
