@@ -16,7 +16,15 @@ from core.fitting import head_angles
 from core.head import PARTS, load_head
 from core.render import rasterize, sample_texture
 from core.synthesis import photo as synthesis
-from core.synthesis.photo import GroundTruth, SyntheticPhoto, render_truth, sample_expression, sample_photo
+from core.synthesis.heads import sample_head
+from core.synthesis.photo import (
+    GroundTruth,
+    SyntheticPhoto,
+    contact_sheet,
+    render_truth,
+    sample_expression,
+    sample_photo,
+)
 
 SEEDS = range(100, 108)
 
@@ -129,6 +137,50 @@ def test_it_is_a_photo_without_a_focal_length() -> None:
     photo = sample(100).photo
     assert photo.focal_px is None and photo.width == photo.height == 96
     assert photo.name == "synthetic 100"
+
+
+# ------------------------------------------------------------------------------------------------ a given person
+
+
+def test_a_photo_of_a_synthetic_head_shows_that_person() -> None:
+    """Shape, skin and eyes are the head's; expression, pose, camera and surroundings stay the seed's."""
+    head, first = load_head(), sample(100)
+    person = sample_head(head, 7, 64, normals=False)
+    photo = sample_photo(head, 100, size=96, person=person)
+    assert photo.materials is person.materials
+    assert torch.equal(photo.parameters.shape[0], person.person.shape)
+    assert torch.equal(photo.parameters.expression, first.parameters.expression)
+    assert torch.equal(photo.camera.T_camera_head, first.camera.T_camera_head)
+    assert torch.equal(photo.light.directions, first.light.directions)
+    assert torch.equal(photo.vertices, head.vertices(photo.parameters)[0])
+
+
+def test_a_centred_photo_is_filled_by_the_head() -> None:
+    head = load_head()
+    for seed in SEEDS[:3]:
+        photo = sample_photo(head, seed, size=96, centred=True, yaw_range_deg=(-35.0, 35.0))
+        first = sample_photo(head, seed, size=96, yaw_range_deg=(-35.0, 35.0))
+        assert torch.equal(photo.camera.centre, first.camera.centre)  # cut, not moved
+        seen = render_truth(head, photo)
+        above_chin = photo.vertices[head.template[:, 1] > synthesis.CHIN_M]
+        x, y, _ = photo.camera.project(above_chin[None])[0].unbind(-1)
+        low, high = min(float(x.min()), float(y.min())), max(float(x.max()), float(y.max()))
+        margin = 96 * synthesis.MARGIN / (1 + 2 * synthesis.MARGIN)
+        assert low == pytest.approx(margin, abs=0.1) and high == pytest.approx(96 - margin, abs=0.1)
+        assert seen.mask[:4].sum() == 0 and float(seen.mask.double().mean()) > 0.4
+
+
+def test_a_contact_sheet_is_photos_side_by_side() -> None:
+    head = load_head()
+    reports: list[tuple[int, int]] = []
+    sheet = contact_sheet(head, [7, 8, 9], tile=32, columns=2, map_size=64, progress=lambda *now: reports.append(now))
+    assert sheet.shape == (64, 64, 3) and (sheet[32:, 32:] == 255).all()
+    person = sample_head(head, 8, 64, normals=False)
+    photo = sample_photo(
+        head, 8, yaw_range_deg=synthesis.SHEET_YAW_DEG, size=32, supersample=2, person=person, centred=True
+    )
+    assert np.array_equal(sheet[:32, 32:], photo.pixels)
+    assert reports == [(1, 3), (2, 3), (3, 3)]
 
 
 # ---------------------------------------------------------------------------------------------------- ground truth
