@@ -82,7 +82,7 @@ def test_names_are_the_contract() -> None:
 
 
 def test_graph_has_no_cycles() -> None:
-    known = set(ANCESTRIES)
+    known: set[str] = set(ANCESTRIES)
     for factor in GRAPH:
         assert known.issuperset(factor.parents), factor.label
         known.add(factor.label)

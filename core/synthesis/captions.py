@@ -34,8 +34,7 @@ class Word:
 
 
 def _decade(low: int, name: str) -> Word:
-    # Half a year off either end: nobody is told to be in a decade that rounding leaves.
-    return Word(low, low + 9.99, tuple(f"in {whose} {name}" for whose in ("her", "his", "their")), "clause")
+    return Word(float(low), low + 9.99, tuple(f"in {whose} {name}" for whose in ("her", "his", "their")), "clause")
 
 
 _NO, _SOME = (0.0, 0.02), (0.0, 0.2)
@@ -45,10 +44,10 @@ _BARE = {"beard_chin": _NO, "beard_cheeks": _NO, "moustache": _NO}
 # label -> what can be said about it. Every head is shaved, so the hair of the scalp has no words but those of `SHAVED`.
 WORDS: dict[str, tuple[Word, ...]] = {
     "age_years": (
-        Word(18, 29, ("young", "youthful"), "adjective"),
-        Word(42, 58, ("middle-aged",), "adjective"),
-        Word(64, 85, ("old", "elderly", "older", "aged"), "adjective"),
-        Word(76, 85, ("very old",), "adjective"),
+        Word(18.0, 29.0, ("young", "youthful"), "adjective"),
+        Word(42.0, 58.0, ("middle-aged",), "adjective"),
+        Word(64.0, 85.0, ("old", "elderly", "older", "aged"), "adjective"),
+        Word(76.0, 85.0, ("very old",), "adjective"),
         *(_decade(*d) for d in ((20, "twenties"), (30, "thirties"), (40, "forties"), (50, "fifties"))),
         *(_decade(*d) for d in ((60, "sixties"), (70, "seventies"))),
     ),
@@ -110,7 +109,8 @@ WORDS: dict[str, tuple[Word, ...]] = {
         Word(0.0, 0.28, ("blond eyebrows", "blond brows", "fair eyebrows"), also=_PIGMENTED),
     ),
     "hair_redness": (
-        Word(0.35, 1.0, ("ginger eyebrows", "red eyebrows", "ginger brows"), also={"grey": _SOME, "hair_melanin": (0, 0.75)}),
+        Word(0.35, 1.0, ("ginger eyebrows", "red eyebrows", "ginger brows"),
+             also={"grey": _SOME, "hair_melanin": (0.0, 0.75)}),
     ),
     "grey": (
         Word(0.6, 1.0, ("grey eyebrows", "grey brows", "gray eyebrows")),
@@ -118,8 +118,10 @@ WORDS: dict[str, tuple[Word, ...]] = {
     ),
     "brow_density": (Word(0.82, 1.0, ("dense eyebrows", "bushy eyebrows", "bushy brows")),
                      Word(0.0, 0.3, ("sparse eyebrows", "sparse brows"))),
-    "brow_thickness": (Word(0.78, 1.0, ("thick eyebrows", "thick brows")), Word(0.0, 0.22, ("thin eyebrows", "thin brows"))),
-    "brow_arch": (Word(0.78, 1.0, ("arched eyebrows", "arched brows")), Word(0.0, 0.22, ("straight eyebrows", "straight brows"))),
+    "brow_thickness": (Word(0.78, 1.0, ("thick eyebrows", "thick brows")),
+        Word(0.0, 0.22, ("thin eyebrows", "thin brows"))),
+    "brow_arch": (Word(0.78, 1.0, ("arched eyebrows", "arched brows")),
+        Word(0.0, 0.22, ("straight eyebrows", "straight brows"))),
     "brow_length": (Word(0.82, 1.0, ("long eyebrows",)), Word(0.0, 0.18, ("short eyebrows",))),
     "recession": (
         Word(0.3, 1.0, ("balding",), "adjective"),
@@ -141,7 +143,7 @@ WORDS: dict[str, tuple[Word, ...]] = {
         Word(0.3, 1.0, ("a dark beard", "a black beard"), also={"hair_melanin": (0.85, 1.0), **_PIGMENTED}),
         Word(0.3, 1.0, ("a blond beard",), also={"hair_melanin": (0.0, 0.28), **_PIGMENTED}),
         Word(0.3, 1.0, ("a ginger beard", "a red beard"),
-             also={"hair_redness": (0.35, 1.0), "grey": _SOME, "hair_melanin": (0, 0.75)}),
+             also={"hair_redness": (0.35, 1.0), "grey": _SOME, "hair_melanin": (0.0, 0.75)}),
     ),
     "beard_cheeks": (Word(0.4, 1.0, ("whiskers on the cheeks", "a beard on the cheeks")),),
     "moustache": (
@@ -264,7 +266,7 @@ _TELLING = {"age_years": 4.0, "beard_chin": 4.0, "freckles": 3.0, "wrinkles": 2.
 
 def _weight(label: str, word: Word) -> float:
     absent = word.phrases[0].startswith("no ") or word.high == 0.0
-    return 0.3 if absent else _TELLING.get(label, 1.0)
+    return 0.3 if absent or label == "gender" else _TELLING.get(label, 1.0)
 
 
 def _facts(labels: Labels) -> list[tuple[str, Word]]:
