@@ -425,6 +425,7 @@ def changed(name: str, tensor: Tensor | None) -> Callable[[dict[str, Tensor]], d
         ),
         (changed("to_rgb1.bias", torch.full((1, 3, 1, 1), math.nan)), r"not all finite: to_rgb1\.bias\. "),
         (changed("input.input", None), r"no StyleGAN2 generator in the rosinality layout: it lacks input\.input\. "),
+        (changed("input.input", torch.zeros(1, 9999, 4, 4)), r"no network .* channel_max = 9999 cannot be built"),
         (changed("to_rgb1.conv.weight", torch.zeros(3)), r"it lacks to_rgb1\.conv\.weight\. "),
         (lambda s: {k: v for k, v in s.items() if not k.startswith("to_rgbs")}, r"makes images of 4 pixels"),
         (
@@ -489,11 +490,28 @@ def test_own_files_say_what_they_are(tmp_path: Path, metadata: dict[str, str]):
         load_checkpoint(tmp_path / "g.safetensors")
 
 
-@pytest.mark.parametrize("size", [0, 4, 100, 2048])
-def test_impossible_sizes_are_refused(tmp_path: Path, size: int):
-    with pytest.raises(LikenessError, match=f"A StyleGAN2 of {size} pixels cannot be built"):
-        Generator(size)
-    config = json.dumps({"size": size})
-    save_file({"a": torch.zeros(1)}, tmp_path / "g.safetensors", {"format": stylegan2.FORMAT, "config": config})
-    with pytest.raises(FileError, match=f"{size} pixels cannot be built"):
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        *(({"size": size}, f"A StyleGAN2 of {size} pixels cannot be built") for size in (0, 4, 100, 2048)),
+        ({"size": 8, "n_mlp": 0}, "n_mlp = 0 cannot be built: it must be positive and at most 32"),
+        ({"size": 8, "style_dim": 10**9}, "style_dim = 1000000000 cannot be built"),
+    ],
+)
+def test_impossible_networks_are_refused(tmp_path: Path, wrong: dict[str, int], sentence: str):
+    with pytest.raises(LikenessError, match=sentence):
+        Generator(**wrong)
+    save_file(
+        {"a": torch.zeros(1)}, tmp_path / "g.safetensors", {"format": stylegan2.FORMAT, "config": json.dumps(wrong)}
+    )
+    with pytest.raises(FileError, match=sentence):
         load_checkpoint(tmp_path / "g.safetensors")
+
+
+def test_loading_draws_no_random_numbers(tmp_path: Path):
+    save_checkpoint(tiny(), tmp_path / "g.safetensors")
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    load_checkpoint(tmp_path / "g.safetensors")
+    assert torch.equal(torch.rand(3), expected)

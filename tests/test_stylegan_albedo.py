@@ -421,7 +421,7 @@ def rewrite(path: Path, tensors: dict[str, Tensor | None] | None = None, **metad
         (
             {},
             {"config": json.dumps({"size": 64, "style_dim": 24, "n_mlp": 1, "channel_max": 12})},
-            r"convs\.6.*missing",
+            r"says .* of 64 pixels, .* weights are of 32 pixels, style_dim 24, n_mlp 1",
         ),
         ({}, {"label_names": None}, "does not name its label names"),
         ({}, {"latent_names": "3"}, "latent names that are no list of words"),

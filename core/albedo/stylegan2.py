@@ -39,6 +39,7 @@ from core.errors import FileError, LikenessError
 # Channels of the feature maps of so many pixels a side, for channel_multiplier 1; below 64 nothing multiplies them.
 FINE_CHANNELS = {64: 256, 128: 128, 256: 64, 512: 32, 1024: 16}
 COARSE_CHANNELS = 512
+LARGEST = {"style_dim": 2048, "n_mlp": 32, "channel_multiplier": 8, "channel_max": 1024}  # a file may say anything
 
 BLUR = (1.0, 3.0, 3.0, 1.0)  # the filter of every change of resolution, along each axis
 EPSILON = 1e-8
@@ -71,8 +72,17 @@ class GeneratorConfig:
             raise LikenessError(
                 f"A StyleGAN2 of {self.size} pixels cannot be built: the side must be a power of two from 8 to 1024."
             )
-        if min(self.style_dim, self.n_mlp, self.channel_multiplier, self.channel_max) <= 0:
-            raise LikenessError(f"A StyleGAN2 needs positive widths and layers; these were asked for: {self}.")
+        for name, most in LARGEST.items():
+            if not 0 < getattr(self, name) <= most:
+                raise LikenessError(
+                    f"A StyleGAN2 with {name} = {getattr(self, name)} cannot be built: it must be positive and at most "
+                    f"{most}."
+                )
+
+    def describe(self) -> str:
+        """The numbers that decide the weights, for an error."""
+        widths = "-".join(str(self.channels(resolution)) for resolution in self.resolutions)
+        return f"{self.size} pixels, style_dim {self.style_dim}, n_mlp {self.n_mlp}, channels {widths}"
 
     def channels(self, resolution: int) -> int:
         """Width of the feature maps with this side."""
@@ -488,14 +498,14 @@ def load_checkpoint(path: Path) -> Generator:
                 "Pass the generator's own file."
             )
         average = state.pop("latent_avg", None)
-        config = config_from_json(metadata.get("config", ""), path)
+        config = config_of_file(state, metadata, path)
     else:
         raise FileError(
             f"{path} is no StyleGAN2 checkpoint that can be read: it is neither a .pt file nor a .safetensors file. "
             "A .pkl file of the StyleGAN2 authors has to be converted first, with convert_weight.py of the "
             "rosinality/stylegan2-pytorch project."
         )
-    with torch.device("meta"):  # no memory, no random numbers: every weight comes from the file
+    with torch.random.fork_rng(devices=()):  # its random weights are replaced at once: nobody's next number changes
         generator = Generator(**asdict(config))
     assign_weights(generator, state, path)
     if average is not None and average.numel() == config.style_dim and bool(average.isfinite().all()):
@@ -532,12 +542,15 @@ def assign_weights(module: nn.Module, state: dict[str, Tensor], path: Path) -> N
     module.load_state_dict({name: tensor.to(torch.float32, copy=True) for name, tensor in state.items()}, assign=True)
 
 
-def config_from_json(text: str, path: Path) -> GeneratorConfig:
-    """What `save_checkpoint` wrote. Raises FileError for anything else."""
+def config_of_file(state: dict[str, Tensor], metadata: dict[str, str], path: Path) -> GeneratorConfig:
+    """The config in the metadata, once the weights' shapes agree with it. Raises FileError where they do not."""
     try:
-        return GeneratorConfig(**json.loads(text))
+        config = GeneratorConfig(**json.loads(metadata.get("config", "")))
     except (ValueError, TypeError, LikenessError) as error:
         raise FileError(f"{path} does not say which network it holds ({error}). It is damaged. {CURE}") from error
+    if (said := config.describe()) != (found := _config_of(state, path).describe()):
+        raise FileError(f"{path} says that it holds a generator of {said}, but its weights are of {found}. {CURE}")
+    return config
 
 
 def _read_public(path: Path, is_zip: bool) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -589,7 +602,10 @@ def _config_of(state: dict[str, Tensor], path: Path) -> GeneratorConfig:
     multiplier = 2.0
     if size in FINE_CHANNELS and finest is not None and finest.ndim == 5:
         multiplier = finest.shape[1] / FINE_CHANNELS[size]
-    return GeneratorConfig(size, state["style.1.weight"].shape[1], mapping, multiplier, widest)
+    try:
+        return GeneratorConfig(size, state["style.1.weight"].shape[1], mapping, multiplier, widest)
+    except LikenessError as error:
+        raise FileError(f"The weights in {path} are of no network that can be built. {error} {CURE}") from error
 
 
 def _listing(names: Sequence[str], separator: str = ", ") -> str:

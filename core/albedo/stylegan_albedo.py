@@ -23,7 +23,7 @@ from core.albedo.stylegan2 import (
     EqualLinear,
     Generator,
     assign_weights,
-    config_from_json,
+    config_of_file,
     storable,
 )
 from core.checkpoints import read_safetensors
@@ -146,11 +146,13 @@ def ridge(
     The penalty of each column of y is the one with the least generalised cross-validation error (Golub, Heath and
     Wahba 1979), which is also the error returned: what to expect of new people, not of those seen.
     """
-    x, y = x.double(), y.double()
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    left, singular, right = torch.linalg.svd(x - x_mean, full_matrices=False)
-    y = y - y_mean
-    projected = left.T @ y
+    x_mean, y_mean = x.double().mean(0), y.double().mean(0)
+    x, y = x.double() - x_mean, y.double() - y_mean
+    # The singular value decomposition of x, by its small side.
+    squared, right = torch.linalg.eigh(x.T @ x)
+    singular = squared.clamp_min(0).sqrt()
+    inverse = torch.where(squared > 1e-10 * squared.max(), 1 / singular.clamp_min(1e-300), 0)
+    projected = inverse[:, None] * (right.T @ (x.T @ y))
     rest = (y.square().sum(0) - projected.square().sum(0)).clamp_min(0)  # what no penalty can explain
     # From hardly any penalty to one that leaves the mean alone.
     penalties = len(x) * torch.logspace(-4, 4, 25, dtype=torch.float64, device=x.device)
@@ -159,8 +161,7 @@ def ridge(
     freedom = (1 - (shrink.sum(1) + 1) / len(x)).clamp_min(1e-3)
     error = left_over / len(x) / freedom[:, None].square()
     best = error.argmin(0)
-    weights = shrink[best].T / singular.clamp_min(1e-12)[:, None]
-    slopes = (right.T @ (weights * projected)).T
+    slopes = (right @ (shrink[best].T * inverse[:, None] * projected)).T
     offset = y_mean - slopes @ x_mean
     return offset.float(), slopes.float(), error.gather(0, best[None])[0].float()
 
@@ -231,9 +232,9 @@ class StyleGanAlbedo:
     ) -> StyleGanAlbedo:
         """What training gives, with the statistics that sampling, editing and fitting need.
 
-        latents, labels: of at least some hundreds of people; a few thousands, several times style_dim, are better.
-        The maps of the first `LOOKS` are made, which takes minutes on a CPU. The networks become this model's own:
-        they are put into evaluation mode and no longer learn.
+        latents, labels: of many people, tens of thousands where that is easy: what is known of a label is limited by
+        their number over style_dim. The maps of the first `LOOKS` are made, which takes minutes on a CPU. The networks
+        become this model's own: they are put into evaluation mode and no longer learn.
         """
         if len(label_names) != labels.shape[1] or len(latent_names) != latents.shape[1] or len(latents) < 2:
             raise LikenessError(
@@ -289,14 +290,15 @@ class StyleGanAlbedo:
                 f"{path} holds no albedo generator of this version: its format is {metadata.get('format')!r}, "
                 f"{FORMAT!r} was expected. {CURE}"
             )
-        config = config_from_json(metadata.get("config", ""), path)
         label_names, latent_names = (_names(metadata, key, path) for key in ("label_names", "latent_names"))
+        of_generator = {k.removeprefix("generator."): t for k, t in tensors.items() if k.startswith("generator.")}
+        config = config_of_file(of_generator, metadata, path)
         hidden, count = (
-            tensors[name].shape[0] if name in tensors and tensors[name].ndim else 0
+            tensors[name].shape[0] if name in tensors and tensors[name].ndim else 1
             for name in ("shape_head.0.weight", "shape_head.1.weight")
         )
-        with torch.device("meta"):
-            joint = JointGenerator(Generator(**asdict(config)), ShapeHead(config.style_dim, count, max(hidden, 1)))
+        with torch.random.fork_rng(devices=()):  # the random weights are replaced at once
+            joint = JointGenerator(Generator(**asdict(config)), ShapeHead(config.style_dim, count, hidden))
         statistics = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in _STATISTICS}
         assign_weights(joint, {name: t for name, t in tensors.items() if name not in statistics}, path)
 
@@ -309,7 +311,7 @@ class StyleGanAlbedo:
         }.items():
             part = nn.Module()
             for key, expected in shape.items():
-                part.register_buffer(key, torch.empty(expected, device="meta"))
+                part.register_buffer(key, torch.empty(expected))
             layout.add_module(name, part)
         assign_weights(layout, statistics, path)
         parts = {name: kind(**dict(layout.get_submodule(name).named_buffers())) for name, kind in _STATISTICS.items()}
@@ -352,9 +354,9 @@ class StyleGanAlbedo:
 
     def decode(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "3 U U"]:
         self._check_latent(latent)
-        with torch.inference_mode():
+        with torch.no_grad():
             image = self.joint.maps(latent[None].to(self.space.mean))[0]
-        return ((image + 1) / 2).clamp(0, 1).clone()
+        return ((image + 1) / 2).clamp(0, 1)
 
     def shape(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "K"]:
         """The head's shape coefficients; where the layers differ, those of their mean."""
@@ -409,8 +411,7 @@ class StyleGanAlbedo:
 
         before = residual()
         if settings.evaluations > 0:
-            with torch.enable_grad():
-                optimiser.step(loss)
+            optimiser.step(loss)
         return Inversion(self.space.unwhiten(common + layers).detach(), residual(), before)
 
     def _likely_start(
