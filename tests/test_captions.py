@@ -11,7 +11,7 @@ from core.errors import LikenessError
 from core.synthesis.captions import FEWEST_WORDS, MOST_WORDS, WORDS, captions, describe, holds, mentioned
 from core.synthesis.people import LABEL_NAMES, LATENT_SIZE, Labels, label_range, labels_of_latents
 
-PEOPLE = 200
+PEOPLE = 120
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_every_word_can_be_said(label: str) -> None:
         assert holds(label, word, labels)
         for phrase in word.phrases:
             assert (label, word) in mentioned(f"a face, {phrase}.")
-        texts = " ".join(captions(labels, np.random.default_rng(0), 400))
+        texts = " ".join(captions(labels, np.random.default_rng(0), 120))
         if word.form == "clause" and word.phrases[0].startswith("in her"):
             assert word.phrases[2] in texts
         else:

@@ -255,7 +255,8 @@ def _caption(labels: Labels, rng: np.random.Generator) -> str:
         f"{_with_article(picture).capitalize()} of {some}. {subject.capitalize()} {have} {listed}.",
         f"{some}, front view, {listed}",
     )
-    return _one(rng, templates)
+    # "woman, freckles" is too curt to be a caption; the longest possible one has some words to spare.
+    return _one(rng, tuple(text for text in templates if FEWEST_WORDS <= len(text.split()) <= MOST_WORDS))
 
 
 # What people name first when they describe a face; everything else has weight 1.
