@@ -55,7 +55,7 @@ def test_a_head_without_landmarks_stays_flat():
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_depth_never_falls_when_a_label_grows(head: HeadModel, seed: int):
-    steps = (0.0, 0.2, 0.55, 1.0)
+    steps = (0.0, 0.35, 1.0)
     maps = [torch.stack([depth_mm(head, seed, 128, wrinkles=w, sag=s) for s in steps]) for w in steps]
     maps = torch.stack(maps)
     assert (maps >= 0).all() and maps.isfinite().all()
@@ -92,7 +92,7 @@ def test_sides_are_alike_but_not_equal(head: HeadModel):
     """The atlas of the bundled head is symmetric: its mirror image is the map reversed."""
     inside = atlas_lookup(head, 128).inside
     inside = inside & inside.flip(1)
-    maps = torch.stack([depth_mm(head, seed, 128, wrinkles=0.8, sag=0.6) for seed in range(14)])
+    maps = torch.stack([depth_mm(head, seed, 128, wrinkles=0.8, sag=0.6) for seed in range(10)])
     maps = functional.avg_pool2d(maps[:, None], 5, 1, 2)[:, 0]
     mean = maps.mean(0)
 
@@ -128,7 +128,7 @@ def test_frown_lines_stand_upright(head: HeadModel, points_mm: Tensor):
     between = (place[..., 0].abs() < 14) & ((place[..., 1] - points_mm[8, 1] - 2).abs() < 5)
     between &= place[..., 2] > 0
     level = upright = 0.0
-    for seed in range(6):
+    for seed in range(4):
         slope = gradient(head, depth_mm(head, seed, wrinkles=1.0))[between]
         level, upright = level + slope[:, 0].square().sum(), upright + slope[:, 1].square().sum()
     assert level > 2 * upright
@@ -179,7 +179,7 @@ def test_eyes_first_lips_last(head: HeadModel, points_mm: Tensor):
     above_lip &= place[..., 2] > 0
 
     def mean(where: Tensor, **labels: float) -> float:
-        return float(np.mean([depth_mm(head, seed, **labels)[where].mean() for seed in range(3)]))
+        return float(np.mean([depth_mm(head, seed, **labels)[where].mean() for seed in range(2)]))
 
     assert mean(eyes, wrinkles=0.28) > 1e-3
     assert mean(above_lip, wrinkles=0.28) < 0.03 * mean(eyes, wrinkles=0.28)
