@@ -58,15 +58,22 @@ class BrowFrame:
         """s and t of every texel within the strip of this brow, and its row-major index."""
         along = np.linspace(STRIP_S[0] + 0.02, STRIP_S[1] - 0.02, 400)
         line, above = (self.to_atlas(along, np.full(400, t)) for t in (0.0, 1.0))
-        row, column = np.mgrid[:size, :size].reshape(2, -1)
+        reach = STRIP_T_MM[1] * self.unit
+        low = np.maximum(((line.min(0) - reach) * size).astype(int), 0)
+        high = np.minimum(((line.max(0) + reach) * size).astype(int) + 1, size)
+        row, column = np.mgrid[low[1] : high[1], low[0] : high[0]].reshape(2, -1)
         texel = (np.stack([column, row], 1) + 0.5) / size
-        distance, index = KDTree(line).query(texel, distance_upper_bound=STRIP_T_MM[1] * self.unit)
+        distance, index = KDTree(line).query(texel, distance_upper_bound=reach)
         near = np.nonzero(np.isfinite(distance))[0]
-        index = index[near]
+        index = np.asarray(index)[near]
         up = (above - line)[index] / self.unit
         t = ((texel[near] - line[index]) * up).sum(1) / self.unit
         keep = (t > STRIP_T_MM[0]) & (t < STRIP_T_MM[1]) & (index > 0) & (index < len(along) - 1)
-        return torch.from_numpy(along[index[keep]]), torch.from_numpy(t[keep]), torch.from_numpy(near[keep])
+        return (
+            torch.from_numpy(along[index[keep]]),
+            torch.from_numpy(t[keep]),
+            torch.from_numpy((row * size + column)[near[keep]]),
+        )
 
 
 def brow_frames(head: HeadModel) -> tuple[BrowFrame, ...]:
@@ -98,7 +105,7 @@ def strip_coordinates() -> tuple[np.ndarray, np.ndarray]:
     rows, columns = STRIP_SHAPE
     s = STRIP_S[0] + (np.arange(columns) + 0.5) / columns * (STRIP_S[1] - STRIP_S[0])
     t = STRIP_T_MM[1] - (np.arange(rows) + 0.5) / rows * (STRIP_T_MM[1] - STRIP_T_MM[0])
-    return np.broadcast_arrays(s[None], t[:, None])
+    return np.broadcast_to(s[None], STRIP_SHAPE), np.broadcast_to(t[:, None], STRIP_SHAPE)
 
 
 # What is drawn from a seed, each in its own stream, so that one label never moves another's features.
@@ -120,7 +127,6 @@ def strip_coordinates() -> tuple[np.ndarray, np.ndarray]:
 
 EYE_UPPER = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 EYE_LOWER = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
-LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 BANK = 3  # fields per scale; a person's noise is a mix of them, as good as fresh and far cheaper
 # What a person's rows of mixing weights stand for, as regions of the head model.
 REGIONS: tuple[tuple[str, ...], ...] = (
@@ -191,7 +197,7 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
     face = canvas.masks
     brows, white_brows = _brows(canvas, person, size)
     beard, white_beard = _beard(canvas, person, size)
-    pits = (noise("pits", _PORES) - 0.25).clamp(0, 1.2) * (0.35 + face["porous"]) * (1 - face["lips"])
+    pits = canvas.pits(rng(_PORES)) * (0.35 + face["porous"]) * (1 - face["lips"])
     moles = spots(rng(_MOLES), "skin", 26, (0.5, 1.5), labels.moles, edge=0.35, wobble=0.12)
     age_spots = spots(rng(_AGE_SPOTS), "sunned", 80, (1.0, 4.2), labels.age_spots, edge=0.45, wobble=0.25)
     blotches = (0.75 + 0.3 * noise("mottle", _AGE_SPOTS)).clamp(0, 1)
@@ -215,7 +221,7 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
         scalp=_scalp(canvas, person),
         stubble=_stubble(canvas, person),
         beard=beard,
-        white=(white_brows + white_beard) / (brows + beard).clamp_min(1e-6),
+        white=((white_brows + white_beard) / (brows + beard).clamp_min(1e-6)).clamp(0, 1),
         lips=face["lips"],
         lipstick=labels.lipstick * face["lipstick"] * make_up,
         eyeliner=labels.eyeliner * face["eyeliner"],
@@ -229,10 +235,13 @@ def draw_features(head: HeadModel, person: Person, size: int) -> Features:
 
 @dataclass(frozen=True, eq=False)
 class Canvas:
-    """What painting knows about a head at one size. masks: named soft maps. bank: noise of unit spread, several fields
-    a scale. chance: where spots fall, small. scale: atlas lengths per millimetre, small. hairline: signed distance
-    from the edge of the scalp in mm, > 0 in the hair. frames: `brow_frames`; brow_texels: of each brow, s and t (mm) of
-    the texels near it and their row-major index. regions: weights of `REGIONS`, small, sum 1."""
+    """What painting knows about a head at one size.
+
+    masks: named soft maps. bank: noise of unit spread, several fields a scale, and "pits", which are 0..1.2. chance:
+    where spots fall, small. scale: atlas lengths per millimetre, small. hairline: signed distance from the edge of the
+    scalp in mm, > 0 in the hair. frames: `brow_frames`; brow_texels: of each brow, s and t (mm) of the texels near it
+    and their row-major index. regions: weights of `REGIONS`, small, sum 1.
+    """
 
     place: Float[Tensor, "U U 3"]
     masks: dict[str, Tensor]
@@ -248,6 +257,11 @@ class Canvas:
         """A field of unit spread of this person's own: a random unit vector's mix of the bank."""
         weights = rng.normal(size=BANK)
         return torch.einsum("k,kyx->yx", torch.from_numpy(weights / np.linalg.norm(weights)).float(), self.bank[scale])
+
+    def pits(self, rng: np.random.Generator) -> Float[Tensor, "U U"]:
+        """Pits of this person's own, 0..1.2: one of the bank's fields mostly, as a mean of several has no pits."""
+        weights = rng.permutation([0.7, 0.2, 0.1])
+        return torch.einsum("k,kyx->yx", torch.from_numpy(weights).float(), self.bank["pits"])
 
     def units_per_mm(self, atlas: np.ndarray) -> np.ndarray:
         """Atlas lengths per millimetre at points ``[N, 2]``."""
@@ -267,16 +281,24 @@ def canvas_of(head: HeadModel, size: int) -> Canvas:
 # Tensors hash by identity; the key keeps them alive, so an identity is never used twice.
 _CANVASES: dict[tuple[Tensor, Tensor, int], Canvas] = {}
 
-# Size of the cells, and how many samples a side of a texel are averaged at 1024 texels (at 512 twice as many).
-_SCALES = {"patches": (0.030, 1), "mottle": (0.010, 1), "fine": (0.0022, 1), "pits": (0.0005, 2), "hairs": (0.0005, 2)}
+# Size of the cells, and whether they are finer than texels.
+_SCALES = {
+    "patches": (0.030, False),
+    "mottle": (0.010, False),
+    "fine": (0.0022, False),
+    "pits": (0.0005, True),
+    "hairs": (0.0005, True),
+}
 
 
 def _make_canvas(head: HeadModel, size: int) -> Canvas:
     place = positions(head, head.template, size)
+    # A texel of a smaller map sees more of what is finer than itself.
+    inside = _places_inside(place, min(max(2048 // size, 2), 4))
     bank = {}
-    for index, (name, (cell, samples)) in enumerate(_SCALES.items()):
-        samples = max(1, round(samples * 1024 / size)) if samples > 1 else 1
-        fields = [_averaged_noise(place, cell, 100 + 10 * index + k, min(samples, 4)) for k in range(BANK)]
+    for index, (name, (cell, is_fine)) in enumerate(_SCALES.items()):
+        samples = inside if is_fine else [place]
+        fields = [_averaged_noise(samples, cell, 100 + 10 * index + k, name == "pits") for k in range(BANK)]
         bank[name] = torch.stack(fields)
     masks = _masks(head, place, size)
     # Chances and scale come from a map of fixed size, so that spots fall alike at every size.
@@ -287,13 +309,13 @@ def _make_canvas(head: HeadModel, size: int) -> Canvas:
     # Equal chance per area of skin, not per texel.
     chance = {
         name: (small[name] * inside).double().numpy() * area
-        for name in ("skin", "freckled", "sunned", "blemished", "beard", "moustache", "chin", "jaw")
+        for name in ("skin", "freckled", "sunned", "blemished", "moustache", "chin", "jaw")
     }
     scale = 1 / (CHANCE_SIDE * np.sqrt(area))
     scalp = skin_fields(head, CHANCE_SIDE).scalp.numpy() > 0.4
     if scalp.any():
-        away = distance_transform_edt(scalp) - distance_transform_edt(~scalp)
-        hairline_mm = gaussian_filter(away * np.sqrt(area).clip(0.3, 4), 2.0)
+        away = np.asarray(distance_transform_edt(scalp)) - np.asarray(distance_transform_edt(~scalp))
+        hairline_mm = gaussian_filter(away * np.sqrt(area).clip(0.3, 4), 3.5)
     else:
         hairline_mm = np.full(scalp.shape, -1000.0)
     hairline = enlarge(torch.from_numpy(hairline_mm).float()[None], size)[0]
@@ -313,21 +335,27 @@ def _regions(head: HeadModel) -> Float[Tensor, "R C C"]:
     return stacked / stacked.sum(0)
 
 
-def _averaged_noise(place: Float[Tensor, "U U 3"], cell_m: float, seed: int, samples: int) -> Float[Tensor, "U U"]:
-    """Noise as a texel sees it: the mean of samples^2 values inside it."""
-    if samples == 1:
-        return noise_3d(place, cell_m, seed)
-    size = place.shape[0]
-    total = torch.zeros(size, size)
+def _averaged_noise(samples: list[Tensor], cell_m: float, seed: int, pits: bool) -> Float[Tensor, "U U"]:
+    """Noise as a texel sees it: the mean over places inside it. pits: only what is deep of it counts."""
+    total = torch.zeros(samples[0].shape[:2])
+    for place in samples:
+        noise = noise_3d(place, cell_m, seed)
+        total += (noise - 0.25).clamp(0, 1.2) if pits else noise
+    return total / len(samples)
+
+
+def _places_inside(place: Float[Tensor, "U U 3"], count: int) -> list[Tensor]:
+    """count^2 places spread over each texel's patch of skin."""
+    if count == 1:
+        return [place]
     padded = functional.pad(place.permute(2, 0, 1)[None], (1, 1, 1, 1), mode="replicate")[0].permute(1, 2, 0)
-    right, down = (padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
-    # Across a cut of the atlas differences are jumps, not steps along the surface.
-    right, down = (d * (d.norm(dim=-1, keepdim=True) < 0.01) for d in (right, down))
-    for i in range(samples):
-        for j in range(samples):
-            a, b = (i + 0.5) / samples - 0.5, (j + 0.5) / samples - 0.5
-            total += noise_3d(place + a * right + b * down, cell_m, seed)
-    return total / samples**2
+    steps = []
+    for difference in ((padded[1:-1, 2:] - padded[1:-1, :-2]) / 2, (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2):
+        # Across a cut of the atlas differences are jumps, not steps along the surface.
+        x, y, z = difference.unbind(-1)
+        steps.append(difference * (x * x + y * y + z * z < 0.01**2)[..., None])
+    offsets = [(i + 0.5) / count - 0.5 for i in range(count)]
+    return [place + a * steps[0] + b * steps[1] for a in offsets for b in offsets]
 
 
 def _texel_area_mm2(head: HeadModel) -> np.ndarray:
@@ -346,79 +374,91 @@ def _texel_area_mm2(head: HeadModel) -> np.ndarray:
 
 def _masks(head: HeadModel, place: Float[Tensor, "U U 3"], size: int) -> dict[str, Tensor]:
     """Where things belong, 0..1; all but "skin" and "sunned" are empty where landmarks are missing."""
-    zero, one = torch.zeros(size, size), torch.ones(size, size)
-    fields = skin_fields(head, size)
-    names = ("porous", "freckled", "blemished", "flush", "under_eye", "beard", "moustache", "chin", "jaw", "lips",
-             "lipstick", "eyeliner", "eyeshadow", "blush", "nape")  # fmt: skip
-    masks = dict.fromkeys(names, zero) | {"skin": one, "sunned": one}
+    names = ("porous", "freckled", "blemished", "flush", "under_eye", "moustache", "chin", "jaw", "beard", "lips",
+             "lipstick", "eyeliner", "eyeshadow", "blush")  # fmt: skip
+    masks: dict[str, Tensor] = dict.fromkeys(names, torch.zeros(size, size))
+    masks |= dict.fromkeys(("skin", "sunned"), torch.ones(size, size))
     if "mediapipe" not in head.landmarks:
         return masks
-    points = head.landmark_points("mediapipe", head.template)
-    atlas = landmark_atlas(head)
+    points, atlas = head.landmark_points("mediapipe", head.template), landmark_atlas(head)
+    across = float(np.linalg.norm(atlas[291] - atlas[61])) * size
+    unit = across / (1e3 * float((points[291] - points[61]).norm()))  # texels per mm
+    masks |= _face_masks(head, place, size, points, polygon(atlas[list(LIPS_OUTER)], size), unit)
+    masks |= _beard_masks(skin_fields(head, size).beard * (1 - masks["lipstick"]), place, points)
+    return masks | _eye_masks(atlas, size, unit)
+
+
+def _face_masks(
+    head: HeadModel,
+    place: Float[Tensor, "U U 3"],
+    size: int,
+    points: Float[Tensor, "L 3"],
+    mouth: Float[Tensor, "U U"],
+    unit: float,
+) -> dict[str, Tensor]:
+    """Lips, and where skin is red, porous and spotted. mouth: the lips' hard outline. unit: texels per mm."""
     x, y, z = place.unbind(-1)
-    side = x.abs()
-    left = torch.stack([side, y, z], -1)  # both halves as if they were the left
-    nose, chin, corner, subnasal, cheek = points[1], points[152], points[291], points[2], points[280]
+    left = torch.stack([x.abs(), y, z], -1)  # both halves as if they were the left
+    nose, chin, cheek, brow = points[1], points[152], points[280], (points[9] + points[10]) / 2
 
-    def bump(centre: Tensor, *radius: float) -> Tensor:
-        return torch.exp(-(((left - centre) / torch.tensor(radius)) ** 2).sum(-1))
+    def bump(centre: Tensor, shift: tuple[float, float, float], radius: tuple[float, float, float]) -> Tensor:
+        return torch.exp(-(((left - centre - torch.tensor(shift)) / torch.tensor(radius)) ** 2).sum(-1))
 
-    def shift(point: Tensor, dx: float, dy: float, dz: float) -> Tensor:
-        return point + torch.tensor([dx, dy, dz])
+    lips = soften(mouth, 0.8 * unit)
+    front, crown = smooth_step(-0.045, -0.015, z), smooth_step(0.04, 0.09, y)
+    cheeks = bump(cheek, (-0.006, 0.002, 0.0), (0.026, 0.022, 0.03))
+    tip = bump(nose, (0.0, 0.002, -0.006), (0.016, 0.015, 0.02))
+    wings = bump(nose * torch.tensor([0.0, 1.0, 1.0]), (0.016, -0.001, -0.018), (0.008, 0.009, 0.012))
+    forehead = bump(brow, (0.0, 0.0, 0.0), (0.045, 0.025, 0.03))
+    temple = bump(points[356], (-0.01, 0.01, 0.01), (0.03, 0.04, 0.04))
+    chin_red = bump(chin, (0.0, 0.012, 0.0), (0.02, 0.014, 0.02))
+    chin_oily = bump(chin, (0.012, 0.012, 0.0), (0.025, 0.02, 0.03))
+    bridge = bump(points[5], (0.0, 0.0, 0.0), (0.02, 0.02, 0.02))
+    bare = {
+        "flush": 0.85 * cheeks + 0.8 * tip + 0.6 * wings + 0.35 * chin_red + 0.5 * _ears(head, size),
+        "blush": bump(cheek, (0.008, 0.006, -0.008), (0.024, 0.014, 0.03)),
+        "porous": 0.9 * (cheeks + tip + wings) + 0.5 * forehead,
+        "freckled": (cheeks + bridge + 0.3 * forehead + 0.08) * front,
+        "skin": 1 - 0.8 * skin_fields(head, size).scalp,
+        "sunned": 0.5 * cheeks + temple + (0.7 + 0.6 * front) * crown + 0.03,
+        "blemished": 0.8 * cheeks + chin_oily + 0.5 * tip + 0.6 * forehead + 0.05 * front,
+    }
+    masks = {name: value.clamp(0, 1) * (1 - lips) for name, value in bare.items()}
+    return masks | {"lips": lips, "lipstick": soften(mouth, 0.45 * unit)}
 
-    front = smooth_step(-0.045, -0.015, z)
-    outline = polygon(atlas[list(LIPS_OUTER)], size)
-    unit = size * float(np.linalg.norm(atlas[291] - atlas[61]) / (points[291] - points[61]).norm() / 1000)  # texels/mm
-    lips = soften(outline, 0.8 * unit)
-    masks["lips"] = lips
-    masks["lipstick"] = soften(outline, 0.45 * unit)
-    cheeks = bump(shift(cheek, -0.006, 0.002, 0), 0.026, 0.022, 0.03)
-    tip = bump(shift(nose, 0, 0.002, -0.006), 0.016, 0.015, 0.02)
-    wings = bump(torch.tensor([0.016, float(nose[1]) - 0.001, float(nose[2]) - 0.018]), 0.008, 0.009, 0.012)
-    masks["flush"] = ((0.85 * cheeks + 0.8 * tip + 0.6 * wings + 0.35 * bump(chin + torch.tensor([0, 0.012, 0.0]), 0.02, 0.014, 0.02)
-                       + 0.5 * _ears(head, size)).clamp(0, 1) * (1 - lips))  # fmt: skip
-    masks["blush"] = (bump(shift(cheek, 0.008, 0.006, -0.008), 0.024, 0.014, 0.03)).clamp(0, 1) * (1 - lips)
-    masks["porous"] = (
-        0.9 * (cheeks + tip + wings) + 0.5 * bump((points[9] + points[10]) / 2, 0.035, 0.025, 0.03)
-    ).clamp(0, 1)
-    freckled = cheeks + bump(points[5], 0.02, 0.02, 0.02) + 0.3 * bump((points[9] + points[10]) / 2, 0.05, 0.03, 0.04)
-    masks["freckled"] = ((freckled + 0.08) * front * (1 - lips)).clamp(0, 1)
-    masks["skin"] = (1 - 0.8 * fields.scalp).clamp(0, 1) * (1 - lips)
-    temple = bump(shift(points[356], -0.01, 0.01, 0.01), 0.03, 0.04, 0.04)
-    crown = smooth_step(0.04, 0.09, y)
-    masks["sunned"] = (0.5 * cheeks + temple + 0.6 * crown * front + 0.7 * crown + 0.03).clamp(0, 1) * (1 - lips)
-    masks["blemished"] = (0.8 * cheeks + bump(shift(chin, 0.012, 0.012, 0), 0.025, 0.02, 0.03) + 0.5 * tip
-                          + 0.6 * bump((points[9] + points[10]) / 2, 0.045, 0.025, 0.03) + 0.05 * front).clamp(0, 1) * (1 - lips)  # fmt: skip
 
-    beard = fields.beard * (1 - polygon_soft(atlas[list(LIPS_OUTER)], size, 0.5 * unit))
-    mouth_y = float(corner[1])
-    upper = smooth_step(mouth_y - 0.010, mouth_y + 0.002, y) * smooth_step(
-        float(corner[0]) + 0.014, float(corner[0]) - 0.002, side
-    )
-    masks["moustache"] = beard * upper * smooth_step(float(subnasal[1]) + 0.006, float(subnasal[1]) - 0.004, y)
-    goatee = smooth_step(float(corner[0]) + 0.012, float(corner[0]) - 0.004, side) * smooth_step(
-        mouth_y + 0.002, mouth_y - 0.012, y
-    )
-    masks["chin"] = beard * goatee
-    masks["jaw"] = beard * (1 - goatee) * (1 - upper)
-    masks["beard"] = beard
+def _beard_masks(
+    beard: Float[Tensor, "U U"], place: Float[Tensor, "U U 3"], points: Float[Tensor, "L 3"]
+) -> dict[str, Tensor]:
+    """The beard's parts: above the mouth, below it, and the rest."""
+    side, y = place[..., 0].abs(), place[..., 1]
+    corner_x, corner_y, nose_y = float(points[291, 0]), float(points[291, 1]), float(points[2, 1])
+    upper = smooth_step(corner_y - 0.010, corner_y + 0.002, y) * smooth_step(corner_x + 0.014, corner_x - 0.002, side)
+    below = smooth_step(corner_y + 0.002, corner_y - 0.012, y) * smooth_step(corner_x + 0.012, corner_x - 0.004, side)
+    return {
+        "beard": beard,
+        "moustache": beard * upper * smooth_step(nose_y + 0.006, nose_y - 0.004, y),
+        "chin": beard * below,
+        "jaw": beard * (1 - below) * (1 - upper),
+    }
 
-    upper_lid, lower_lid, shadow, dark = zero, zero, zero, zero
+
+def _eye_masks(atlas: np.ndarray, size: int, unit: float) -> dict[str, Tensor]:
+    """Lines of the lashes, the lids, and the crescents below. unit: texels per mm."""
+    upper_lid, lower_lid, shadow, dark = (torch.zeros(size, size) for _ in range(4))
     for half in range(2):
         lash, below = atlas[list(EYE_UPPER[half])], atlas[list(EYE_LOWER[half])]
         brow = atlas[list(BROWS[half][0])][::-1]
-        d_lash, d_brow, d_below = (_distance(curve, size) for curve in (lash, brow, below))
+        to_lash, to_brow, to_below = (_distance(curve, size) for curve in (lash, brow, below))
         lid = soften(polygon(np.concatenate([lash, brow[::-1]]), size), 0.5 * unit)
-        height = d_lash / (d_lash + d_brow)
-        shadow = torch.maximum(shadow, lid * smooth_step(0.95, 0.25, height))
-        upper_lid = torch.maximum(upper_lid, smooth_step(2.0 * unit, 0.7 * unit, d_lash))
-        lower_lid = torch.maximum(lower_lid, smooth_step(1.2 * unit, 0.3 * unit, d_below))
+        shadow = shadow.maximum(lid * smooth_step(0.95, 0.25, to_lash / (to_lash + to_brow).clamp_min(1e-6)))
+        upper_lid = upper_lid.maximum(smooth_step(2.0 * unit, 0.7 * unit, to_lash))
+        lower_lid = lower_lid.maximum(smooth_step(1.2 * unit, 0.3 * unit, to_below))
         bag = below + [0, 13 * unit / size]
-        pouch = polygon_soft(np.concatenate([below, bag[::-1]]), size, 2.4 * unit)
-        dark = torch.maximum(dark, pouch * smooth_step(14 * unit, 2 * unit, d_below))
-    masks["eyeliner"] = torch.maximum(upper_lid, 0.45 * lower_lid)
-    masks["eyeshadow"], masks["under_eye"] = shadow, dark
-    return masks
+        pouch = soften(polygon(np.concatenate([below, bag[::-1]]), size), 2.4 * unit)
+        dark = dark.maximum(pouch * smooth_step(14 * unit, 2 * unit, to_below))
+    liner = torch.maximum(upper_lid, 0.45 * lower_lid)
+    return {"eyeliner": liner, "eyeshadow": shadow, "under_eye": dark}
 
 
 def _ears(head: HeadModel, size: int) -> Tensor:
@@ -439,18 +479,17 @@ def soften(image: Float[Tensor, "U U"], radius: float) -> Float[Tensor, "U U"]:
     return torch.from_numpy(gaussian_filter(image.numpy(), radius))
 
 
-def polygon_soft(corners: np.ndarray, size: int, radius: float) -> Float[Tensor, "U U"]:
-    """A polygon with soft edges."""
-    return soften(polygon(corners, size), radius)
-
-
 def _distance(curve: np.ndarray, size: int) -> Float[Tensor, "U U"]:
-    """Texels to the nearest point of a polyline ``[N, 2]``."""
+    """Texels to the nearest point of a polyline ``[N, 2]``, an eighth of the map at most."""
     dense = interp1d(np.arange(len(curve)), curve * size, axis=0)(np.linspace(0, len(curve) - 1, 40 * len(curve)))
-    row, column = np.mgrid[:size, :size]
-    texels = np.stack([column, row], -1).reshape(-1, 2) + 0.5
-    distances, _ = KDTree(dense).query(texels, distance_upper_bound=size / 8)
-    return torch.from_numpy(np.minimum(distances, size / 8).astype(np.float32)).reshape(size, size)
+    far = size // 8
+    low = np.maximum(np.floor(dense.min(0)).astype(int) - far, 0)
+    high = np.minimum(np.ceil(dense.max(0)).astype(int) + far, size)
+    row, column = np.mgrid[low[1] : high[1], low[0] : high[0]]
+    found, _ = KDTree(dense).query(np.stack([column, row], -1) + 0.5, distance_upper_bound=far)
+    distances = np.full((size, size), far, np.float32)
+    distances[low[1] : high[1], low[0] : high[0]] = np.minimum(found, far)
+    return torch.from_numpy(distances)
 
 
 # --------------------------------------------------------------------------------------------------------- the brush
@@ -706,11 +745,12 @@ def _scalp(canvas: Canvas, person: Person) -> Float[Tensor, "U U"]:
     x, y, z = canvas.place.unbind(-1)
     top = float(y.max())
     # Male pattern: the temples first, then the crown, then all above a wreath.
-    temples = torch.exp(-(((x.abs() - 0.045) / 0.022) ** 2 + ((y - 0.62 * top) / 0.035) ** 2)) * smooth_step(-0.05, -0.01, z)
+    temples = torch.exp(-(((x.abs() - 0.045) / 0.022) ** 2 + ((y - 0.62 * top) / 0.035) ** 2))
+    temples = temples * smooth_step(-0.05, -0.01, z)
     crown = torch.exp(-((x / 0.045) ** 2 + ((y - 0.9 * top) / 0.05) ** 2 + ((z + 0.11) / 0.05) ** 2))
     above = smooth_step(0.45 * top, 0.78 * top, y)
     bald = labels.recession
-    back = 34 * smooth_step(0, 0.6, torch.tensor(bald)) * temples + 10 * bald * above
+    back = 34 * smooth_step(0.0, 0.6, torch.tensor(bald)) * temples + 10 * bald * above
     ragged = 1.5 * canvas.noise("mottle", rng) + 0.7 * canvas.noise("fine", rng)
     # The painters' hairline is high: an unreceded one starts about 65 mm above the brows.
     edge = canvas.hairline + 9.0 + 2.5 * float(rng.normal()) + ragged - back
@@ -730,17 +770,27 @@ def _scars(canvas: Canvas, rng: np.random.Generator, label: float, size: int) ->
     if label <= 0 or len(centre) == 0:
         return torch.zeros(size, size)
     strength = _onset(rng, count, label, 0.5)
-    unit, angle = canvas.units_per_mm(centre), rng.uniform(0, 2 * np.pi, count)
-    length, bend, width = rng.uniform(5, 22, count) * unit, rng.normal(0, 0.5, count), rng.uniform(0.5, 1.1, count)
+    unit, angle = canvas.units_per_mm(centre) * size, rng.uniform(0, 2 * np.pi, count)
+    length, bend, half = (
+        rng.uniform(5, 22, count) * unit,
+        rng.normal(0, 0.5, count),
+        rng.uniform(0.3, 0.65, count) * unit,
+    )
     total = torch.zeros(size, size)
+    along = np.linspace(0, 1, 60)
     for i in np.nonzero(strength)[0]:
-        turn = angle[i] + bend[i] * np.linspace(-0.5, 0.5, 13)
-        step = length[i] / 12 * np.stack([np.cos(turn), np.sin(turn)], 1)
-        # A closed outline: there and back, so that both ends taper.
-        path = centre[i] + np.cumsum(step, 0) - step.sum(0) / 2
-        line = torch.maximum(
-            strands(path[None], width[i : i + 1], canvas, size),
-            strands(path[::-1][None], width[i : i + 1], canvas, size),
-        )
-        total = torch.maximum(total, float(strength[i]) * soften(line, 0.25 * float(unit[i]) * size))
+        turn = angle[i] + bend[i] * (along - 0.5)
+        step = length[i] / 59 * np.stack([np.cos(turn), np.sin(turn)], 1)
+        path = centre[i] * size + np.cumsum(step, 0) - step.sum(0) / 2
+        low = np.maximum(np.floor(path.min(0) - 3 * half[i] - 2), 0).astype(int)
+        high = np.minimum(np.ceil(path.max(0) + 3 * half[i] + 2), size).astype(int)
+        row, column = np.mgrid[low[1] : high[1], low[0] : high[0]]
+        distance, nearest = KDTree(path).query(np.stack([column, row], -1) + 0.5)
+        # Both ends run out to a point; a line finer than a texel is a fainter one.
+        wide = half[i] * np.sin(np.pi * along[nearest].clip(0.03, 0.97)) ** 0.5
+        shown = np.maximum(wide, 0.6)
+        profile = 0.5 - 0.5 * np.tanh((np.asarray(distance) - shown) / (0.5 * shown))
+        drawn = torch.from_numpy((strength[i] * profile * wide / shown).astype(np.float32))
+        window = total[low[1] : high[1], low[0] : high[0]]
+        torch.maximum(window, drawn, out=window)
     return total.clamp(0, 1)

@@ -24,6 +24,7 @@ from core.synthesis.features import (
     NOISE,
     SOURCES,
     STRIP_S,
+    STRIP_SHAPE,
     STRIP_T_MM,
     Canvas,
     Features,
@@ -70,22 +71,21 @@ def load_sources(path: Path) -> SkinSources:
     names = ",".join(name for name, *_ in SKINS)
     if metadata.get("skins") != names:
         raise FileError(f"{path} was made from the skins {metadata.get('skins')}; expected were {names}. {CURE}")
-    count, size = len(SKINS), tensors["fine"].shape[-1]
-    shapes = {
-        "coarse": (count, 3, size // 4, size // 4),
-        "fine": (count, size, size),
-        "fine_scale": (count,),
-        "traits": (count, 3),
+    count, size, strips = len(SKINS), tensors["fine"].shape[-1], len(tensors["brows"])
+    expected = {
+        "coarse": (torch.float16, (count, 3, size // 4, size // 4)),
+        "fine": (torch.int8, (count, size, size)),
+        "fine_scale": (torch.float32, (count,)),
+        "traits": (torch.float32, (count, 3)),
+        "brows": (torch.uint8, (max(strips, 1), 2, *STRIP_SHAPE)),
     }
-    for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
+    for name, (kind, shape) in expected.items():
+        found = tensors[name]
+        if found.dtype != kind or tuple(found.shape) != shape:
             raise FileError(
-                f"{path} is damaged: {name} has the shape {tuple(tensors[name].shape)}, expected was {shape}. {CURE}"
+                f"{path} is damaged or of another version: {name} is {found.dtype} of shape {tuple(found.shape)}, "
+                f"expected was {kind} of shape {shape}. {CURE}"
             )
-    if tensors["brows"].ndim != 4 or tensors["brows"].shape[1] != 2 or len(tensors["brows"]) == 0:
-        raise FileError(
-            f"{path} is damaged: brows has the shape {tuple(tensors['brows'].shape)}, expected was (eyebrows, 2, rows, columns). {CURE}"
-        )
     return SkinSources(
         tensors["coarse"].float(),
         tensors["fine"],
@@ -181,8 +181,9 @@ def _pigments(canvas: Canvas, person: Person, f: Features) -> tuple[Float[Tensor
     # A scar has lost melanin and is pink while it is fresh.
     melanin = melanin - (0.04 + 0.10 * labels.melanin) * f.scars
     blood = blood + 0.25 * f.scars
-    # Blood shows through the thin epithelium of lips; dark skins' lips are brown.
-    blood = blood + (2.2 * (labels.lip_redness - 0.5) * (1 - 0.35 * labels.melanin) + 0.5 * labels.melanin) * f.lips
+    # Blood shows through the thin epithelium of lips; dark skins' lips are brown. The painters' are a little rouged.
+    redness = 2.0 * (labels.lip_redness - 0.5) * (1 - 0.35 * labels.melanin) - 0.35 + 0.8 * labels.melanin
+    blood = blood + redness * f.lips
     melanin = melanin + 0.06 * labels.melanin * f.lips
     return melanin, blood
 
