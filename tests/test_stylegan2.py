@@ -447,6 +447,13 @@ def test_wrong_weights_are_named(
     assert text.count(" is missing") <= 10
 
 
+@pytest.mark.parametrize("average", [torch.zeros(9), torch.full((8,), math.nan)])
+def test_a_wrong_mean_is_refused(state: dict[str, Tensor], tmp_path: Path, average: Tensor):
+    path = write({"g_ema": state, "latent_avg": average}, tmp_path / "g.pt")
+    with pytest.raises(FileError, match=r"mean latent in .* has the shape \(\d,\); 8 finite numbers were expected"):
+        load_checkpoint(path)
+
+
 class Hostile:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return (Path, ("touched",))

@@ -57,8 +57,10 @@ LISTED = 10  # at most so many names in an error
 class GeneratorConfig:
     """What decides the shape of every weight.
 
-    size: side of the image, a power of two, 8..1024. channel_multiplier: 2 is the paper's configuration F, 1 its
-    E; fractions are allowed. channel_max: cuts the widest maps, 512 in the papers.
+    size: side of the image, a power of two, 8..1024. n_mlp: layers of the mapping network, 8 in the papers. Where z
+    holds factors that are known, fewer are better: each layer, trained or not, folds w so that fewer of the factors
+    can be read or moved along a line. channel_multiplier: 2 is the paper's configuration F, 1 its E; fractions are
+    allowed. channel_max: cuts the widest maps, 512 in the papers.
     """
 
     size: int
@@ -379,11 +381,12 @@ class Generator(nn.Module):
 
     def _mix(self, latents: list[Tensor], inject_index: int | Sequence[int] | None) -> Float[Tensor, "B L D"]:
         layered = [w[:, None].expand(-1, self.n_latent, -1) if w.ndim == 2 else w for w in latents]
+        if len(layered) == 1:
+            return layered[0]
         if inject_index is None:
             cuts = sorted((torch.randperm(self.n_latent - 1)[: len(layered) - 1] + 1).tolist())
         else:
             cuts = [inject_index] if isinstance(inject_index, int) else list(inject_index)
-        cuts = cuts[: len(layered) - 1]
         assert len(cuts) == len(layered) - 1, "one index fewer than styles"
         spans = itertools.pairwise([0, *cuts, self.n_latent])
         return torch.cat([w[:, start:end] for w, (start, end) in zip(layered, spans, strict=True)], 1)
@@ -508,10 +511,14 @@ def load_checkpoint(path: Path) -> Generator:
     with torch.random.fork_rng(devices=()):  # its random weights are replaced at once: nobody's next number changes
         generator = Generator(**asdict(config))
     assign_weights(generator, state, path)
-    if average is not None and average.numel() == config.style_dim and bool(average.isfinite().all()):
-        generator.latent_avg = average.float().reshape(1, -1)
-    else:
-        generator.latent_avg = generator.mean_latent(4096, torch.Generator().manual_seed(0))
+    if average is None:
+        average = generator.mean_latent(4096, torch.Generator().manual_seed(0))
+    elif average.numel() != config.style_dim or not bool(average.isfinite().all()):
+        raise FileError(
+            f"The mean latent in {path} has the shape {tuple(average.shape)}; {config.style_dim} finite numbers were "
+            f"expected. The file is damaged or of another architecture. {CURE}"
+        )
+    generator.latent_avg = average.float().reshape(1, -1)
     return generator.eval()
 
 
