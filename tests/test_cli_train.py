@@ -77,6 +77,7 @@ def test_gan_from_shards_to_a_model(shards: Path, tmp_path: Path, run: Run):
     assert checkpoints(out)[-1].name == "checkpoint-000000020.safetensors"
 
 
+@pytest.mark.slow
 def test_gan_in_two_processes(shards: Path, tmp_path: Path):
     """Through the words that a person types, as far as app.cli knows of `train`."""
     script = tmp_path / "run.py"
