@@ -188,7 +188,8 @@ class DetailNet(nn.Module):
     def decode(
         self, latent: Float[Tensor, "B D"], coarse: Float[Tensor, "B 3 U U"], generator: torch.Generator
     ) -> Float[Tensor, "B 3 U U"]:
-        """The residual; `generator` (of the CPU) draws where pores and hairs lie that the latents do not place."""
+        """The residual; `generator` draws where pores and hairs lie that the latents do not place. One of the CPU draws
+        the same on every device."""
         s = self.settings
         cells = latent[:, s.shared :].unflatten(1, (s.channels, s.grid, s.grid))
         everywhere = latent[:, : s.shared, None, None].expand(-1, -1, s.grid, s.grid)
@@ -198,7 +199,7 @@ class DetailNet(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             x = self.up[level](torch.cat([x, _at(coarse, x.shape[-1])], 1))
             if level < len(self.loudness):
-                noise = torch.randn(len(x), 1, *x.shape[2:], generator=generator).to(x)
+                noise = torch.randn(len(x), 1, *x.shape[2:], generator=generator, device=generator.device).to(x)
                 x = x + noise * self.loudness[level](x)
             x = functional.silu(x) if level == 0 else self.decode_blocks[level - 1](x)
         return self.exit(x)
@@ -395,7 +396,7 @@ def train_detail(
     head: HeadModel | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> DetailAlbedo:
-    """Train on a data set, and write the model to `out`.
+    """Train on a data set, and write the model to `out`, whenever the checkpoint is written.
 
     Beside `out` stand ``<stem>.checkpoint.safetensors`` (every `save_every` steps and at the end, from which the same
     call goes on: the result is that of a training without the break) and ``<stem>.log.jsonl``. minutes: stop after
@@ -432,13 +433,15 @@ def train_detail(
     out.parent.mkdir(parents=True, exist_ok=True)
     with log_path.open("a") as log:
         for images in reader:
-            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)  # of the step: resuming draws the same
+            # Of the step, so that resuming draws the same; noise is drawn where it is needed.
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+            on_device = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate * _schedule(step, steps)
             residual, over = data.residuals(_flipped(images, generator))
             mask = data.masks(len(images), generator)
             with torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext():
-                value, parts = detail_loss(net, residual, over, mask, data.inside, loss, generator)
+                value, parts = detail_loss(net, residual, over, mask, data.inside, loss, on_device)
             optimiser.zero_grad(set_to_none=True)
             value.backward()
             norm = nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -468,11 +471,10 @@ def train_detail(
                     report(progress)
             if step % save_every == 0 or last:
                 _write(_state(net, optimiser), checkpoint, {"format": FORMAT + "-checkpoint", "step": str(step), **run})
+                DetailAlbedo(net).save(out, {**run, "step": step})
             if last:
                 break
-    model = DetailAlbedo(net.cpu().eval().requires_grad_(False))
-    model.save(out, {**run, "step": step})
-    return model
+    return DetailAlbedo(net.cpu().eval().requires_grad_(False))
 
 
 def detail_loss(
@@ -485,9 +487,9 @@ def detail_loss(
     generator: torch.Generator,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
     """The loss of a batch of residuals in units of `DetailSettings.unit`, and its parts. Texels outside the skin are
-    worth nothing. `generator` (of the CPU) draws latents and noise."""
+    worth nothing. `generator` draws latents and noise."""
     s = net.settings
-    unit = torch.randn(len(residual), s.latent_size, generator=generator).to(residual)
+    unit = torch.randn(len(residual), s.latent_size, generator=generator, device=generator.device).to(residual)
     full, part = net.features(residual, coarse, torch.ones_like(mask)), net.features(residual, coarse, mask)
     of_full, of_part = net.shared(full), net.shared(part)
     shared = of_full.draw(unit[:, : s.shared])
@@ -536,8 +538,7 @@ class _Data:
         mask = self.bank[index][:, None]
         flip, none = torch.rand(2, count, generator=generator)
         mask = torch.where((flip < 0.5)[:, None, None, None], mask.flip(3), mask) * (none > 1 / 6)[:, None, None, None]
-        mask = functional.interpolate(mask, size=(self.size, self.size), mode="bilinear")
-        return mask.to(self.device)
+        return functional.interpolate(mask.to(self.device), size=(self.size, self.size), mode="bilinear")
 
 
 def split(albedo: Float[Tensor, "B 3 U U"], coarse: CoarseAlbedo, settings: DetailSettings) -> tuple[Tensor, Tensor]:

