@@ -21,13 +21,14 @@ import math
 import os
 import socket
 from collections import OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, fields
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -222,12 +223,9 @@ def _is_finished(out: Path, kind: str, index: int, settings: ShardSettings, samp
         return False
     found, wanted = header["settings"], _settings_of(kind, settings)
     if found != wanted:
-        differences = ", ".join(
-            f"{name} {found.get(name)} instead of {value}" for name, value in wanted.items() if found.get(name) != value
-        )
         raise LikenessError(
-            f"{path} was made with other settings: {differences}. One folder holds one set: choose another folder, ask "
-            "for what is in this one, or delete its shards."
+            f"{path} was made with other settings: {_differences(found, wanted)}. One folder holds one set: choose "
+            "another folder, ask for what is in this one, or delete its shards."
         )
     return header["samples"] == samples
 
@@ -271,7 +269,16 @@ _process_sources: SkinSources | None = None  # of a worker process, which makes 
 
 def _start_process(sources: Path | None) -> None:
     global _process_sources
+    Thread(target=_end_with_parent, daemon=True).start()
     _process_sources = None if sources is None else load_sources(sources)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its workers, which would wait for work, and hold their memory, for ever."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _make_in_process(job: _Job) -> Encoded:
@@ -512,12 +519,11 @@ class _ShardDataset(Dataset[Sample], Generic[Sample]):
         first = headers[0]
         self.settings = ShardSettings(**first["settings"])
         for file, header in zip(self.files, headers, strict=True):
-            for name in ("settings", "latent_names", "label_names"):
-                if header[name] != first[name]:
-                    raise FileError(
-                        f"{file} does not belong to the same set as {self.files[0].name}: its {name.replace('_', ' ')} "
-                        f"differ ({_difference(header[name], first[name])}). Move one of the sets to another folder."
-                    )
+            if differences := _differences(header["settings"], first["settings"]):
+                raise FileError(
+                    f"{file} does not belong to the same set as {self.files[0].name}: {differences}. Move one of the "
+                    "sets to another folder."
+                )
             if missing := [name for name in self.required if name not in header["tensors"]]:
                 raise FileError(
                     f"{file} lacks {', '.join(missing)}. Make the set again with them "
@@ -632,10 +638,12 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header | {"tensors": tensors}
 
 
-def _difference(found: Any, expected: Any) -> str:
-    if not isinstance(found, dict):
-        return f"{len(found)} names, {len(expected)} expected"
-    return ", ".join(f"{k} {v} instead of {expected.get(k)}" for k, v in found.items() if v != expected.get(k))
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {found.get(name)!s:.16} instead of {value!s:.16}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    )
 
 
 class _DamagedShard(FileError):
