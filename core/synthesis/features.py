@@ -532,31 +532,39 @@ def _spots(
         return torch.zeros(size, size)
     strength = _onset(rng, count, label, faintest)
     low, high = radius_mm
-    radius = (low + (high - low) * rng.uniform(0, 1, count) ** 2.5) * canvas.units_per_mm(centre) * size
+    unit = canvas.units_per_mm(centre) * size
+    radius = (low + (high - low) * rng.uniform(0, 1, count) ** 2.5) * unit
     harmonics, phases = rng.normal(0, wobble, (count, 3)), rng.uniform(0, 2 * np.pi, (count, 3))
     seen = strength > 0
-    centre, radius, strength, harmonics, phases = (
-        v[seen] for v in (centre * size, radius, strength, harmonics, phases)
+    centre, unit, radius, strength, harmonics, phases = (
+        v[seen] for v in (centre * size, unit, radius, strength, harmonics, phases)
+    )
+    place = canvas.place.numpy()
+    middle = np.stack(
+        [map_coordinates(place[..., k], (centre[:, ::-1] - 0.5).T, order=1, mode="nearest") for k in range(3)], -1
     )
     # Never finer than the map can show: a smaller spot is a fainter one.
     shown = np.maximum(radius, 0.7)
     strength = strength * (radius / shown) ** 2
     total = np.zeros(size * size)
     # Spots of like size share a window.
-    for low_px, high_px in itertools.pairwise((0, 2, 4, 8, 16, 64)):
+    for low_px, high_px in itertools.pairwise((0, 2, 4, 8, 16, np.inf)):
         group = np.nonzero((shown > low_px) & (shown <= high_px))[0]
         if len(group) == 0:
             continue
-        reach = int(np.ceil(shown[group].max() * (1 + 1.5 * wobble + edge))) + 1
+        # The atlas stretches the side of the head more one way than the other: round is what is round in space.
+        reach = int(np.ceil(1.7 * shown[group].max() * (1 + 1.5 * wobble + edge))) + 1
         offset = np.mgrid[-reach : reach + 1, -reach : reach + 1].reshape(2, -1)
         texel = np.floor(centre[group])[:, ::-1, None].astype(int) + offset
         dy, dx = texel[:, 0] + 0.5 - centre[group, 1:2], texel[:, 1] + 0.5 - centre[group, 0:1]
+        row, column = texel.clip(0, size - 1).transpose(1, 0, 2)
+        distance = 1e3 * np.linalg.norm(place[row, column] - middle[group, None], axis=2) * unit[group, None]
         angle = np.arctan2(dy, dx)
         rim = shown[group, None] * (
             1 + sum(harmonics[group, k, None] * np.cos((k + 1) * angle + phases[group, k, None]) for k in range(3))
         )
         width = np.maximum(edge * shown[group], 0.7)[:, None]
-        profile = 0.5 - 0.5 * np.tanh(1.6 * (np.hypot(dx, dy) - rim) / width)
+        profile = 0.5 - 0.5 * np.tanh(1.6 * (distance - rim) / width)
         hidden = -np.log1p(-(0.98 * strength[group, None] * profile))
         keep = (texel >= 0).all(1) & (texel < size).all(1)
         total += np.bincount((texel[:, 0] * size + texel[:, 1])[keep], hidden[keep], size * size)

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.checkpoints import read_safetensors
-from core.color import linear_to_srgb
+from core.color import linear_to_srgb, luminance
 from core.errors import FileError
 from core.head import HeadModel
 from core.synthesis.features import (
@@ -221,8 +221,9 @@ def _hair(albedo: Tensor, canvas: Canvas, person: Person, f: Features, brows: Te
     labels = person.labels
     rng = np.random.default_rng([person.seed, NOISE, 2])
     hair = torch.tensor(hair_colour(labels)).float()[:, None, None]
-    # Cut hair darkens the skin by the roots that shine through, which look bluish grey in light skin.
-    roots = albedo * torch.tensor((0.40, 0.46, 0.54))[:, None, None]
+    # Cut hair darkens the skin by the roots that shine through, which look bluish grey in light skin; light ones less.
+    fair = float((luminance(hair)[0, 0, 0] / 0.4).clamp(0, 1)) ** 0.7
+    roots = albedo * torch.lerp(torch.tensor((0.40, 0.46, 0.54)), torch.tensor((0.86, 0.88, 0.90)), fair)[:, None, None]
     albedo = _over(albedo, 0.45 * hair.minimum(albedo) + 0.55 * roots, (0.9 * f.stubble).clamp(0, 0.9))
     albedo = _over(albedo, 0.75 * hair.minimum(albedo) + 0.25 * roots, f.scalp.clamp(0, 0.94))
     pigmented, white = (torch.tensor(hair_colour(replace(labels, grey=grey)))[:, None, None] for grey in (0.0, 1.0))
