@@ -123,8 +123,8 @@ def test_labels_stay_in_range_and_fill_it(crowd: dict[str, NDArray[np.float64]])
     for name in LABEL_NAMES:
         low, high = label_range(name)
         assert crowd[name].min() >= low and crowd[name].max() <= high
-        # Every label is there in strength in at least one of two hundred people.
-        assert np.quantile(crowd[name], 0.995) > low + 0.45 * (high - low), name
+        # Every label is there in strength in at least one of five hundred people; red hair is the rarest.
+        assert np.quantile(crowd[name], 0.998) > low + 0.45 * (high - low), name
     assert np.quantile(crowd["age_years"], [0.02, 0.98]) == pytest.approx([20, 82], abs=2)
     assert np.abs(sum(crowd[name] for name in ANCESTRIES) - 1).max() < 1e-6
     # Two sexes, equally many, few between.
