@@ -25,7 +25,7 @@ from core.synthesis.photo import render_truth, sample_photo
 from core.synthesis.shards import MapDataset, PhotoDataset, write_shards
 
 ROOT = Path(__file__).resolve().parent.parent
-SEED, SIZE, COUNT = 40, 64, 5  # three shards of two, the last one short
+SEED, SIZE, COUNT = 40, 64, 3  # a shard of two and a short one
 
 
 def write(out: Path, count: int = COUNT, **options) -> list[Path]:
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("shards")
     files = write(out, what=("photos", "maps"), relief=True)
     assert [file.name for file in files] == [
-        f"{kind}-00000{i}.safetensors" for kind in ("maps", "photos") for i in range(3)
+        f"{kind}-00000{i}.safetensors" for kind in ("maps", "photos") for i in range(2)
     ]
     return out
 
@@ -59,7 +59,7 @@ def test_maps_are_what_was_sampled(folder: Path) -> None:
     dataset = MapDataset(folder, relief=True)
     assert len(dataset) == COUNT
     assert dataset.latent_names == LATENT_NAMES and dataset.label_names == LABEL_NAMES
-    for i in (4, 0, 3):  # in any order, from any shard
+    for i in (2, 0, 1):  # in any order, from any shard
         sample, expected = dataset[i], made(i)
         assert sample.seed == SEED + i
         assert torch.equal(sample.latent, expected.person.latent)
@@ -77,7 +77,7 @@ def test_maps_are_what_was_sampled(folder: Path) -> None:
 def test_photos_are_what_was_taken(folder: Path) -> None:
     dataset, head = PhotoDataset(folder), load_head()
     assert len(dataset) == COUNT
-    i = 3
+    i = 2
     photo = sample_photo(head, SEED + i, size=SIZE, person=made(i))
     truth, sample = render_truth(head, photo), dataset[i]
     assert torch.equal(sample.picture.permute(1, 2, 0), torch.from_numpy(photo.pixels))
@@ -109,7 +109,7 @@ def test_a_dataset_is_read_in_other_processes(folder: Path) -> None:
     assert torch.equal(twin[1].albedo, first.albedo)
     albedos = torch.utils.data.DataLoader([one.albedo for one in (twin[i] for i in range(COUNT))], batch_size=COUNT)
     assert next(iter(albedos)).shape == (COUNT, 3, SIZE, SIZE)
-    with pytest.raises(IndexError, match="There is no sample 5"):
+    with pytest.raises(IndexError, match="There is no sample 3"):
         dataset[COUNT]
     assert len(list(dataset)) == COUNT  # type: ignore[arg-type]  # the old protocol: ends at IndexError
 
@@ -117,8 +117,8 @@ def test_a_dataset_is_read_in_other_processes(folder: Path) -> None:
 def test_few_files_are_open_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
     dataset = MapDataset(folder)
-    again = [dataset[i].albedo for i in (0, 4, 0, 2)]
-    assert torch.equal(again[0], again[2]) and torch.equal(again[3], made(2).albedo)
+    again = [dataset[i].albedo for i in (0, 2, 0, 1)]
+    assert torch.equal(again[0], again[2]) and torch.equal(again[3], made(1).albedo)
     assert len(dataset._open) == 1
 
 
@@ -132,7 +132,7 @@ def test_processes_go_on_where_it_was_cut_off_with_the_same_bytes(folder: Path, 
     (tmp_path / names[0]).write_bytes(expected[names[0]])
     (tmp_path / names[1]).write_bytes(expected[names[1]][: len(expected[names[1]]) // 2])
     (tmp_path / names[3]).write_bytes(b"")
-    (tmp_path / f".{names[4]}.part").write_bytes(expected[names[4]][:1000])
+    (tmp_path / f".{names[2]}.part").write_bytes(expected[names[2]][:1000])
     kept = (tmp_path / names[0]).stat().st_mtime_ns
     reports: list[tuple[int, int]] = []
     write(tmp_path, what=("maps", "photos"), relief=True, workers=2, progress=lambda *now: reports.append(now))
@@ -143,21 +143,22 @@ def test_processes_go_on_where_it_was_cut_off_with_the_same_bytes(folder: Path, 
 
 
 def test_a_finished_set_is_left_alone_and_a_longer_one_added_to(folder: Path, tmp_path: Path) -> None:
-    write(tmp_path, count=3, relief=True)
+    write(tmp_path, count=2, relief=True)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
     reports: list[tuple[int, int]] = []
-    write(tmp_path, count=3, relief=True, progress=lambda *now: reports.append(now))
+    write(tmp_path, count=2, relief=True, progress=lambda *now: reports.append(now))
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
-    assert reports == [(3, 3)]
+    assert reports == [(2, 2)]
     write(tmp_path, relief=True)
     assert contents(tmp_path) == {k: v for k, v in contents(folder).items() if k.startswith("maps")}
     assert (tmp_path / "maps-000000.safetensors").stat().st_mtime_ns == before["maps-000000.safetensors"]
-    with pytest.raises(LikenessError, match=r"holds 1 maps shards more than 3 samples fill, such as maps-000002"):
-        write(tmp_path, count=3, relief=True)
+    with pytest.raises(LikenessError, match=r"holds 1 maps shards more than 2 samples fill, such as maps-000001"):
+        write(tmp_path, count=2, relief=True)
 
 
 def test_kinds_share_a_folder_and_not_their_settings(folder: Path, tmp_path: Path) -> None:
-    """Maps with relief, then photos, are what both at once are: a person is the same in both."""
+    """Maps with relief, then photos, are what both at once are: a person is the same in both. A short shard grows."""
+    write(tmp_path, count=1, relief=True)
     write(tmp_path, count=2, relief=True)
     write(tmp_path, count=2, what=("photos",))
     expected = contents(folder)
@@ -219,6 +220,7 @@ finally:
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_ray_cluster_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
