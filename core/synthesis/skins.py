@@ -192,7 +192,7 @@ def _pigments(canvas: Canvas, person: Person, f: Features) -> tuple[Float[Tensor
 
 
 def _over(albedo: Tensor, colour: Tensor, coverage: Tensor) -> Tensor:
-    return albedo + coverage * (colour - albedo)
+    return albedo + coverage * (colour - albedo) if bool(coverage.any()) else albedo
 
 
 # Linear colours of lipsticks by hue 0, 0.25 .. 1: nude, coral, red, berry, plum.
