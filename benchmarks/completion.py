@@ -19,6 +19,7 @@ from torch import Tensor
 from core.albedo.coarse import CoarseAlbedo
 from core.albedo.coarse_to_fine import CoarseToFine
 from core.albedo.completion import Completer, CompletionRow, evaluate_completion, turned_head_mask
+from core.albedo.detail import DetailAlbedo
 from core.albedo.model import AlbedoModel, resize_map
 from core.albedo.stylegan_albedo import StyleGanAlbedo
 from core.atlas import atlas_lookup, positions
@@ -42,7 +43,7 @@ FEATURE_LOG = 0.35  # log albedo from the guide, beyond which a texel is a brow,
 console = Console(width=120)
 
 
-def section(quick: bool) -> dict[str, Any]:
+def section(quick: bool) -> list[dict[str, Any]]:
     """Print the table of all methods whose weights are here; the numbers."""
     head = load_head()
     file = os.environ.get(SOURCES_VARIABLE)
@@ -51,26 +52,24 @@ def section(quick: bool) -> dict[str, Any]:
     sources = None if file is None else load_sources(Path(file))
     models = available_models()
     with console.status("completing") as status:
-        parts = measure(
+        rows = measure(
             head,
             models,
             6 if quick else 60,
             sources,
             progress=lambda i, n: status.update(f"completing map {i + 1} of {n}"),
         )
-    for where, rows in parts.items():
-        table = Table("method", "PSNR, dB", "SSIM", "texture distance", "s per map", title=f"hidden part of {where}")
-        for row in rows:
-            numbers = (f"{row.psnr_db:.2f}", f"{row.ssim:.4f}", f"{row.texture:.3f}", f"{row.seconds:.2f}")
-            table.add_row(row.method, *numbers)
-        console.print(table)
-    rows = next(iter(parts.values()))
+    table = Table("hidden part of", "method", "PSNR, dB", "SSIM", "texture distance", "s per map")
+    for row in rows:
+        numbers = (f"{row.psnr_db:.2f}", f"{row.ssim:.4f}", f"{row.texture:.3f}", f"{row.seconds:.2f}")
+        table.add_row(row.region, row.method, *numbers)
+    console.print(table)
     console.print(
         f"Medians over {rows[0].maps} held-out synthetic maps of {SIZE} texels; a turn of {YAW_RANGE_DEG[0]:.0f} to "
         f"{YAW_RANGE_DEG[1]:.0f} degrees hides {rows[0].hidden_share:.0%} of the skin. Texture distance: multi-scale "
         "filter-bank distance (core.albedo.completion), a stand-in for LPIPS; lower is better."
     )
-    return {where: [asdict(row) for row in rows] for where, rows in parts.items()}
+    return [asdict(row) for row in rows]
 
 
 def available_models() -> dict[str, AlbedoModel]:
@@ -79,9 +78,7 @@ def available_models() -> dict[str, AlbedoModel]:
     if "albedo_coarse" in WEIGHTS:
         models["coarse alone"] = coarse = CoarseAlbedo.load(weights_path("albedo_coarse"))
         if "albedo_detail" in WEIGHTS:
-            models["coarse to fine"] = CoarseToFine(
-                coarse, CoarseToFine.load(weights_path("albedo_coarse"), weights_path("albedo_detail")).detail
-            )
+            models["coarse to fine"] = CoarseToFine(coarse, DetailAlbedo.load(weights_path("albedo_detail")))
     if "albedo_gan" in WEIGHTS:
         models["StyleGAN2 inversion"] = StyleGanAlbedo.load(weights_path("albedo_gan"))
     for name in ("albedo_coarse", "albedo_detail", "albedo_gan"):
@@ -97,7 +94,7 @@ def measure(
     sources: SkinSources | None = None,
     size: int = SIZE,
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, tuple[CompletionRow, ...]]:
+) -> tuple[CompletionRow, ...]:
     """Rows for the whole skin and for the face alone (forward of the ears, without scalp and neck)."""
     rng = np.random.default_rng(0)
     maps = [sample_head(head, FIRST_SEED + i, size, sources).albedo.float() / 255 for i in range(count)]
@@ -107,10 +104,7 @@ def measure(
     inside = atlas_lookup(head, size).inside.float()
     place = positions(head, head.template, size)
     face = inside * (place[..., 2] > -0.06) * (place[..., 1] > -0.11) * (place[..., 1] < 0.06)
-    return {
-        "the skin": evaluate_completion(methods, maps, masks, inside, progress),
-        "the face": evaluate_completion(methods, maps, masks, face, progress),
-    }
+    return evaluate_completion(methods, maps, masks, {"the skin": inside, "the face": face}, progress)
 
 
 def methods_of(head: HeadModel, models: Mapping[str, AlbedoModel], size: int) -> dict[str, Completer]:

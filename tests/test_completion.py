@@ -180,9 +180,11 @@ def test_evaluation_ranks_methods_by_what_was_hidden():
         seen.append(albedo)
         return paste(albedo, mask, torch.zeros_like(albedo))
 
-    rows = evaluate_completion({"constant": completed_by(Constant()), "black": black}, maps, [mask] * 3, inside)
+    rows = evaluate_completion(
+        {"constant": completed_by(Constant()), "black": black}, maps, [mask] * 3, {"skin": inside}
+    )
     constant, nothing = rows
-    assert (constant.method, constant.maps, nothing.method) == ("constant", 3, "black")
+    assert (constant.method, constant.maps, constant.region, nothing.method) == ("constant", 3, "skin", "black")
     assert constant.hidden_share == pytest.approx(24 / 64)
     assert constant.psnr_db > 100
     assert nothing.psnr_db == pytest.approx(-20 * math.log10(0.45), abs=1e-3)  # the median of the three

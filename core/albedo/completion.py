@@ -200,9 +200,10 @@ def _second_derivatives(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class CompletionRow:
-    """Medians of one method over all maps; seconds per map."""
+    """Medians of one method over all maps, where a region of them was hidden; seconds per map."""
 
     method: str
+    region: str
     maps: int
     hidden_share: float
     psnr_db: float
@@ -215,37 +216,41 @@ def evaluate_completion(
     methods: Mapping[str, Completer],
     maps: Sequence[Float[Tensor, "3 U U"]],
     masks: Sequence[Float[Tensor, "U U"]],
-    inside: Float[Tensor, "U U"],
+    regions: Mapping[str, Float[Tensor, "U U"]],
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[CompletionRow, ...]:
-    """Hide part of each map (`masks`: 1 seen), let every method complete it, compare where it was hidden and is skin.
+    """Hide part of each map (`masks`: 1 seen), let every method complete it, compare where it was hidden.
 
-    maps: sRGB 0..1, which no method was trained on. A method sees black where the mask is 0.
+    maps: sRGB 0..1, which no method was trained on. regions: which texels count, 0..1 each; a row for each region and
+    method. A method sees black where the mask is 0.
     """
     import time
 
-    scores: dict[str, list[CompletionScores]] = {name: [] for name in methods}
+    scores: dict[tuple[str, str], list[CompletionScores]] = {(r, m): [] for r in regions for m in methods}
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    shares = []
+    shares: dict[str, list[float]] = {region: [] for region in regions}
     for i, (truth, mask) in enumerate(zip(maps, masks, strict=True)):
         if progress:
             progress(i, len(maps))
-        seen, hidden = truth * (mask > 0), (1 - mask) * inside
-        shares.append(float(hidden.sum() / inside.sum()))
+        seen = truth * (mask > 0)
+        for region, inside in regions.items():
+            shares[region].append(float(((1 - mask) * inside).sum() / inside.sum()))
         for name, method in methods.items():
             began = time.perf_counter()
             completed = method(seen, mask)
             seconds[name].append(time.perf_counter() - began)
-            scores[name].append(completion_scores(truth, completed, hidden))
+            for region, inside in regions.items():
+                scores[region, name].append(completion_scores(truth, completed, (1 - mask) * inside))
     return tuple(
         CompletionRow(
             method=name,
+            region=region,
             maps=len(maps),
-            hidden_share=float(np.median(shares)),
+            hidden_share=float(np.median(shares[region])),
             psnr_db=float(np.median([s.psnr_db for s in found])),
             ssim=float(np.median([s.ssim for s in found])),
             texture=float(np.median([s.texture for s in found])),
             seconds=float(np.median(seconds[name])),
         )
-        for name, found in scores.items()
+        for (region, name), found in scores.items()
     )
