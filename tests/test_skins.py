@@ -73,7 +73,7 @@ def only(skin: int) -> torch.Tensor:
 def test_more_melanin_is_darker_everywhere(head: HeadModel, sources: SkinSources, mixed: bool):
     maps = [
         luminance(linear(paint(head, person(replace(BARE, melanin=m)), sources if mixed else None)))
-        for m in (0.0, 0.25, 0.5, 0.75, 1.0)
+        for m in (0.0, 0.3, 0.6, 1.0)
     ]
     for lighter, darker in itertools.pairwise(maps):
         assert darker.median() < 0.8 * lighter.median()
@@ -106,7 +106,7 @@ def test_a_bare_person_is_symmetric(head: HeadModel):
 
 def test_mirroring_flips_a_source_and_nothing_else(head: HeadModel, sources: SkinSources):
     """With one source and a bare person, any two seeds paint the same map or its mirror image."""
-    maps = [paint(head, replace(person(BARE, seed), mix=only(3)), sources).int() for seed in range(6)]
+    maps = [paint(head, replace(person(BARE, seed), mix=only(3)), sources).int() for seed in range(4)]
     same = [float((m - maps[0]).abs().float().mean()) for m in maps]
     mirrored = [float((m - maps[0].flip(2)).abs().float().mean()) for m in maps]
     assert all(min(a, b) < 0.5 < max(a, b) for a, b in zip(same, mirrored, strict=True))
@@ -139,12 +139,20 @@ def test_each_region_shows_its_own_source(head: HeadModel, sources: SkinSources)
     assert (both - plain)[:, forehead].abs().mean() < 0.05 * (plain - other)[:, forehead].abs().mean()
 
 
+LIGHT = replace(BARE, melanin=0.15)
+
+
+@pytest.fixture(scope="module")
+def before(head: HeadModel) -> torch.Tensor:
+    return linear(paint(head, person(LIGHT)))
+
+
 @pytest.mark.parametrize("label", DRAWN)
-def test_a_label_changes_only_what_it_draws(head: HeadModel, label: str):
-    light = replace(BARE, melanin=0.15)
-    with_it = person(replace(light, **{label: 0.9}))
-    before, after = linear(paint(head, person(light))), linear(paint(head, with_it))
-    drawn = getattr(draw_features(head, with_it, SIZE), DRAWN[label])
+def test_a_label_changes_only_what_it_draws(head: HeadModel, before: torch.Tensor, label: str):
+    with_it = person(replace(LIGHT, **{label: 0.9}))
+    features = draw_features(head, with_it, SIZE)
+    after = linear(paint_albedo(head, with_it, features, SIZE, None))
+    drawn = getattr(features, DRAWN[label])
     assert torch.equal(before[:, drawn == 0], after[:, drawn == 0])
     shown = drawn > 0.2 * drawn.max()
     assert (before - after)[:, shown].abs().sum(0).mean() > 0.004, f"{label} can be seen"
