@@ -33,6 +33,7 @@ HOMES = {
     "pillow_heif": ("core/photo.py",),
     "pytorch3d": ("core/render_pytorch3d.py", "benchmarks/"),
     "anny": ("recipes/",),
+    "ray": ("core/synthesis/shards.py",),
     "torch.utils.tensorboard": ("core/albedo/gan_training.py",),
 }
 
@@ -167,7 +168,7 @@ def test_requirements_are_what_is_imported():
         "google": "protobuf",
         "open_clip": "open-clip-torch",
     }
-    optional = {"pytorch3d"}
+    optional = {"pytorch3d", "ray"}
     text = (ROOT / "requirements.txt").read_text().replace("_", "-")
     pinned = set(re.findall(r"^([\w-]+)==", text, flags=re.MULTILINE))
     used: dict[str, str] = {}

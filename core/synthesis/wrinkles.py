@@ -479,7 +479,7 @@ def _lip_spokes(side: _Side) -> list[_Family]:
         curve = _through(side.landmark(*border)[None], 40)[0]
         t = (np.arange(count) + side.about(0.6, 0.22, count)) / count
         start = curve[np.clip((t * 36).astype(np.int64), 0, 39)]
-        lean = np.deg2rad(90 - 42 * t**1.3 + side.about(0, 5, count)) * up
+        lean = np.deg2rad(90 - 42 * np.maximum(t, 0) ** 1.3 + side.about(0, 5, count)) * up
         start = side.chart.moved(start, side.outwards(-1.0 * np.cos(lean), -1.0 * np.sin(lean)))
         s = np.linspace(0, 1, 10)
         points = side.walk(
