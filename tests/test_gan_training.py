@@ -346,7 +346,8 @@ def test_mixed_precision_takes_the_same_steps_but_for_rounding():
     assert exact.keys() == rounded.keys() and rounded["bad_steps"] == 0
     for name in ("pyramid", "discriminator", "generator", "path", "shape"):
         assert rounded[name] == pytest.approx(exact[name], rel=0.05, abs=0.01)
-        assert rounded[name] != exact[name], "autocast did nothing"
+    # Styles and shapes are computed in float32 either way.
+    assert all(rounded[name] != exact[name] for name in ("pyramid", "discriminator", "generator")), "no autocast"
 
 
 def test_the_log_and_the_sheet_say_what_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

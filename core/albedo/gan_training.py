@@ -333,8 +333,8 @@ class Trainer:
         )
         update_average(self.average, nn.ModuleList([self.generator, self.shape_head]), decay)
 
-    def _person_losses(self, people: People, skip: int) -> tuple[Tensor, Tensor]:
-        """The supervised terms, weighted and summed, and the maps that G makes of these people."""
+    def _person_loss(self, people: People, skip: int) -> Tensor:
+        """The supervised terms, weighted and summed; `skip` of the finest bands do not count."""
         s, real = self.settings, people.maps
         z = torch.cat([people.latent, self._normal(len(real), s.style_dim - self.latent_size)], 1)
         with self._mixed():
@@ -354,15 +354,14 @@ class Trainer:
             numbers = self._normal(n, PictureLosses.NUMBERS)
             losses |= self.pictures(made[:n].float(), real[:n], people.shape[:n], numbers)
         self._record(**losses)
-        return torch.stack(list(losses.values())).sum(), made
+        return torch.stack(list(losses.values())).sum()
 
     def _supervised_step(self, people: People) -> None:
         s = self.settings
         warm = min(1.0, (self.images + s.batch_size) / max(s.warm_up_images, 1))
         for group, boost in zip(self.generator_optimiser.param_groups, (1.0, s.mapping_boost), strict=True):
             group["lr"] = s.supervised_rate * warm * boost
-        loss, _ = self._person_losses(people, skip=0)
-        self._descend(self.generator_optimiser, loss, "generator")
+        self._descend(self.generator_optimiser, self._person_loss(people, skip=0), "generator")
 
     def _discriminator_step(self, people: People) -> None:
         s = self.settings
@@ -419,8 +418,7 @@ class Trainer:
         if s.anchor_weight > 0:
             n = math.ceil(self.batch / s.anchor_share)
             anchored = People(people.latent[:n], people.shape[:n], people.albedo[:n])
-            supervised, _ = self._person_losses(anchored, s.anchor_skip)
-            loss = loss + s.anchor_weight * supervised
+            loss = loss + s.anchor_weight * self._person_loss(anchored, s.anchor_skip)
         if self.step % s.path_every == 0 and s.path_weight > 0:
             penalty = self._path_penalty()
             loss = loss + s.path_weight * s.path_every * penalty
