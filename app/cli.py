@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_a
 
 import typer
 
+from app.cli_train import train
 from core.errors import FileError, LikenessError, PhotoError
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(train, name="train")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
