@@ -1,4 +1,4 @@
-"""The command line: `python -m app reconstruct | generate | render | export | info | serve`.
+"""The command line: `python -m app reconstruct | generate | synthesize | render | export | info | serve`.
 
 Exit codes: 0 all went well; 1 something failed, with a sentence on stderr; 2 wrong usage. Results go to stdout, as JSON
 with ``--json``; progress and problems to stderr. torch and everything above it is imported when a command starts to
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_a
 
 import typer
 
+from app.cli_train import train
 from core.errors import FileError, LikenessError, PhotoError
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ Expression = Literal["fitted", "neutral"]
 Style = Literal["textured", "albedo", "clay"]
 Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4", "gif"]
 Units = Literal["m", "cm", "mm"]
+What = Literal["maps", "photos", "both"]
+
+SHEET_SIDE = 8  # photos along each side of a contact sheet
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made if it does not exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
@@ -55,6 +59,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(train, name="train")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -122,7 +128,12 @@ def _use_own_cores() -> None:
     """As many threads as the cores that this process may use: more of them make torch many times slower."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(_cores())
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -201,6 +212,94 @@ def generate(
 
     seeds = range(seed, seed + count)
     _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json)
+
+
+@cli.command()
+def synthesize(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; made if it does not exist.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many people.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first person; the next ones count up.")] = 0,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Pixels a side of maps and photos.")] = 512,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one per core.", show_default=False)
+    ] = None,
+    what: Annotated[What, typer.Option(help="Albedo maps, photos with their ground truth, or both.")] = "maps",
+    relief: Annotated[bool, typer.Option("--relief", help="With maps: displacement, specular, roughness.")] = False,
+    shard_size: Annotated[int, typer.Option(min=1, help="People per file.")] = 32,
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", metavar="FILE", help="Skins to mix (recipes.makehuman_skins). Default: procedural."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, or local to start one here."),
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="A picture of the first 64 people, 8 by 8."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make people who do not exist, with every label, to train on: KIND-NUMBER.safetensors files.
+
+    The same seed gives the same bytes with any number of workers. Run again after an interruption to go on where it
+    stopped; with a larger --count to add to a folder.
+    """
+    if out is None and contact_sheet is None:
+        raise typer.BadParameter("Name a folder for the shards, or a --contact-sheet, or both.", param_hint="--out")
+    if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{contact_sheet} does not end in .png.", param_hint="--contact-sheet")
+    files: list[Path] = []
+    with sentences(as_json):
+        if out is not None:
+            from core.synthesis.shards import write_shards
+
+            with _progress(count) as show:
+                files = write_shards(
+                    out,
+                    count,
+                    seed,
+                    size,
+                    shard_size,
+                    workers or _cores(),
+                    ("maps", "photos") if what == "both" else (what,),
+                    relief,
+                    sources,
+                    ray,
+                    lambda done, _: show(done, out.name, 0.0),
+                )
+        if contact_sheet is not None:
+            _draw_contact_sheet(contact_sheet, range(seed, seed + min(count, SHEET_SIDE**2)), sources)
+            files = [*files, contact_sheet]
+    if as_json:
+        _print_json({"people": count, "files": [str(file) for file in files]})
+    else:
+        for file in files:
+            typer.echo(f"{file}  {file.stat().st_size / 1e6:.2f} MB")
+
+
+def _draw_contact_sheet(path: Path, seeds: range, sources: Path | None) -> None:
+    from PIL import Image
+
+    from core.avatar import write_whole
+    from core.head import load_head
+    from core.synthesis.photo import contact_sheet
+    from core.synthesis.skins import load_sources
+
+    _use_own_cores()
+    _folder(path.parent)
+    loaded = None if sources is None else load_sources(sources)
+    with _progress(len(seeds)) as show:
+        pixels = contact_sheet(
+            load_head(),
+            seeds,
+            columns=SHEET_SIDE,
+            sources=loaded,
+            progress=lambda done, _: show(done, path.name, 0.0),
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
 
 
 def expand_photos(named: list[str]) -> list[Path]:

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from core.albedo.parametric import paint_materials, random_look
 from core.avatar import Avatar, Provenance, QualityReport
 from core.errors import LikenessError, PhotoError
 from core.fitting import FitResult, LandmarkFit, fit_photos, head_angles
@@ -25,6 +24,7 @@ from core.landmarks import Face, Landmarks, detect_faces, landmarks, person_mask
 from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
 from core.photo import Photo, load_photo
 from core.quality import Finding, confidence, findings, measure
+from core.synthesis.painting import paint_materials, random_look
 from core.texture import Seen, View, build_materials
 
 

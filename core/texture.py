@@ -20,7 +20,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.albedo.parametric import SkinLook, paint_roughness, paint_skin, skin_tone
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
@@ -32,6 +31,7 @@ from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import fragments
+from core.synthesis.painting import SkinLook, paint_roughness, paint_skin, skin_tone
 
 # Loops of mediapipe's face mesh (its published topology), in order around each feature; "right" is the person's own.
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)

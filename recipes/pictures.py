@@ -23,7 +23,6 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from core.albedo.parametric import paint_materials, random_look
 from core.atlas import atlas_lookup, interpolate
 from core.avatar import Avatar
 from core.camera import Camera, look_at_head
@@ -33,6 +32,7 @@ from core.materials import Materials
 from core.photo import Photo, load_photo
 from core.pipeline import generate, reconstruct
 from core.render import fragments, render_head
+from core.synthesis.painting import paint_materials, random_look
 from recipes import screens
 
 log = logging.getLogger("pictures")

@@ -27,7 +27,7 @@ from skimage.filters import difference_of_gaussians
 from core import pipeline
 from core.errors import PhotoError
 from core.head import load_head
-from core.synthesis import sample_photo
+from core.synthesis.photo import sample_photo
 from tests.running_app import PATIENCE_S, ROOT, RunningApp, until
 from tests.test_photo import bomb_png
 from tests.test_pipeline import BAD

@@ -25,6 +25,8 @@ from PIL import Image
 import core.export
 import core.head
 import core.pipeline
+import core.synthesis.photo
+import core.synthesis.shards
 from app.cli import Format, Units, expand_photos, main, spread_numbers
 from core.avatar import Avatar, Provenance, load_avatar, save_avatar
 from core.errors import PhotoError
@@ -142,6 +144,11 @@ def test_module_runs_and_exits_with_2_for_wrong_usage():
         ("generate", "--out", "o", "--count", "0"),
         ("generate", "--out", "o", "--attribute", "age"),
         ("generate", "--out", "o", "--attribute", "age=old"),
+        ("synthesize",),
+        ("synthesize", "--out", "o", "--count", "0"),
+        ("synthesize", "--out", "o", "--size", "16"),
+        ("synthesize", "--out", "o", "--what", "meshes"),
+        ("synthesize", "--contact-sheet", "sheet.jpg"),
         ("render", "a.likeness", "--out", "o", "--style", "oil"),
         ("render", "a.likeness", "--out", "o", "--yaw", "left"),
         ("render", "a.likeness", "--out", "o", "--yaw"),
@@ -270,6 +277,56 @@ def test_generate_counts_seeds_up_and_repeats_itself(run: Run, tmp_path: Path):
     assert run("generate", "--seed", "6", "--attribute", "age=-0.5", "--out", "p")[0] == 0
     for name in files(tmp_path / "p"):
         assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "p" / name).read_bytes()
+
+
+# -- synthesize ---------------------------------------------------------------------------------
+
+
+def test_synthesize_writes_people_and_adds_to_them(run: Run, tmp_path: Path):
+    """The bundled head, which `core.synthesis.shards` took hold of before the fixture replaced it."""
+    options = ("--seed", 7, "--size", 32, "--workers", 1, "--shard-size", 1, "--what", "both", "--relief")
+    code, out, err = run("synthesize", "--out", "deep/er", "--count", 1, *options)
+    assert code == 0 and not err
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "deep/er/maps-000000.safetensors",
+        "deep/er/photos-000000.safetensors",
+    ]
+    first = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "deep/er").iterdir()}
+    code, out, err = run("synthesize", "--out", "deep/er", "--count", 2, *options, "--json")
+    document = json.loads(out)
+    assert code == 0 and not err and document["people"] == 2 and len(document["files"]) == 4
+    assert all((tmp_path / file).is_file() for file in document["files"])
+    assert first.items() <= {p.name: p.stat().st_mtime_ns for p in (tmp_path / "deep/er").iterdir()}.items()
+    dataset = core.synthesis.shards.MapDataset(tmp_path / "deep/er", relief=True)
+    assert [dataset[i].seed for i in range(2)] == [7, 8] and dataset[1].albedo.shape == (3, 32, 32)
+
+
+def test_synthesize_exits_with_sentences(run: Run, tmp_path: Path):
+    (tmp_path / "file").touch()
+    for arguments, said in (
+        (("--out", "file/o"), "could not be made"),
+        (("--out", "o", "--sources", "skins.safetensors"), "recipes.makehuman_skins"),
+    ):
+        code, out, err = run("synthesize", "--count", 1, *arguments, "--json")
+        assert code == 1 and said in err and "Traceback" not in err
+        assert json.loads(out) == {"error": err.strip()}
+
+
+def test_synthesize_draws_a_contact_sheet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[range] = []
+
+    def sheet(head, seeds, *, columns, sources, progress):
+        asked.append(seeds)
+        progress(len(seeds), len(seeds))
+        return np.full((columns, 2 * columns, 3), 77, np.uint8)
+
+    monkeypatch.setattr(core.synthesis.photo, "contact_sheet", sheet)
+    code, out, err = run("synthesize", "--count", 100, "--seed", 3, "--contact-sheet", "o/sheet.png")
+    assert code == 0 and out.startswith("o/sheet.png") and not err
+    assert asked == [range(3, 67)]  # 8 by 8, and no shards without --out
+    with Image.open(tmp_path / "o/sheet.png") as picture:
+        assert picture.size == (16, 8)
+    assert files(tmp_path / "o") == {"sheet.png"}
 
 
 def test_output_that_cannot_be_written_is_a_sentence(run: Run, tmp_path: Path, saved: Path):

@@ -203,7 +203,10 @@ def test_commands_exist(document: Path):
         options = [word for word in rest if word.startswith("--")]
         if module == "app":
             # `python -m app X` alone stands for any command.
-            known = {option for parameter in group.commands[rest[0]].params for option in parameter.opts}
+            command = group.commands[rest[0]]
+            if hasattr(command, "commands"):  # a group of its own: `train gan`
+                command = command.commands[rest[1]]
+            known = {option for parameter in command.params for option in parameter.opts}
             assert set(options) <= known | {"--help"}, f"{shlex.join(words)}: not an option"
         else:
             package = Path(spec.origin or "")
@@ -218,8 +221,11 @@ def test_readme_shows_every_command_of_the_program_in_its_own_grammar():
     shown = [words[3:] for words in commands((ROOT / "README.md").read_text("utf-8")) if words[2:3] == ["app"]]
     assert {name for name, *_ in shown} == set(group.commands)
     for name, *rest in shown:
+        command = group.commands[name]
+        if hasattr(command, "commands"):  # a group of its own: `train gan`
+            command, rest = command.commands[rest[0]], rest[1:]
         # Reads the words as the program would, without running it; raises for what it would refuse.
-        with group.commands[name].make_context(name, spread_numbers(rest)) as context:
+        with command.make_context(name, spread_numbers(rest)) as context:
             assert context.params
 
 

@@ -22,7 +22,7 @@ from PIL import Image
 from app import sessions
 from core import gltf, pipeline
 from core.head import load_head
-from core.synthesis import sample_photo
+from core.synthesis.photo import sample_photo
 from tests.running_app import ROOT, RunningApp, until
 
 VISITORS = 20

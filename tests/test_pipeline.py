@@ -25,7 +25,7 @@ from core.fitting import PhotometricSettings, fit_photos, head_angles
 from core.head import load_head
 from core.pipeline import Stage, generate, reconstruct, reshape
 from core.render import render_head
-from core.synthesis import sample_photo
+from core.synthesis.photo import sample_photo
 
 HEAD = load_head()
 ASTRONAUT = skimage.data.astronaut()

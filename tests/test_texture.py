@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from core import texture
-from core.albedo.parametric import SkinLook, paint_materials
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
@@ -24,6 +23,7 @@ from core.materials import Materials
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import Light, irradiance_basis, render, render_head
+from core.synthesis.painting import SkinLook, paint_materials
 from core.texture import (
     LEFT_EYE,
     RIGHT_EYE,
