@@ -51,6 +51,30 @@ WEIGHTS: dict[str, WeightsFile] = {
         "`python -m recipes.makehuman_skins --prior assets/skin_prior.safetensors`",
         without_it="Heads without textures still work.",
     ),
+    "albedo_gan": WeightsFile(
+        file="albedo_gan.safetensors",
+        feature="the generator of people's skin and shape",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Reconstructing photos, saved heads and exports still work.",
+    ),
+    "albedo_coarse": WeightsFile(
+        file="albedo_coarse.safetensors",
+        feature="the coarse skin that completes what a photo does not show",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Random heads, saved heads and exports still work.",
+    ),
+    "albedo_detail": WeightsFile(
+        file="albedo_detail.safetensors",
+        feature="the detail of skin that completes what a photo does not show",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256=None,
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Random heads, saved heads and exports still work.",
+    ),
 }
 
 
