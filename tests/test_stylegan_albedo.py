@@ -386,6 +386,9 @@ def test_files_round_trip(file: Path):
     assert loaded.joint.generator.config == subject.joint.generator.config
     assert torch.equal(loaded.joint.generator.latent_avg[0], loaded.space.mean)
     assert not any(parameter.requires_grad for parameter in loaded.joint.parameters()) and not loaded.joint.training
+    assert loaded.fingerprint == subject.fingerprint and len(loaded.fingerprint) == 16
+    other = dataclasses.replace(subject, look=dataclasses.replace(subject.look, mean=subject.look.mean + 1e-3))
+    assert other.fingerprint != subject.fingerprint, "the same people, drawn in another way"
     for seed in range(3):
         latent = subject.sample(seed)
         torch.testing.assert_close(loaded.sample(seed), latent, atol=5e-3, rtol=5e-3)
