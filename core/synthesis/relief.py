@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions
 from core.head import HeadModel
-from core.mesh import vertex_normals
+from core.mesh import texture_gradients, vertex_normals
 from core.synthesis.features import Features, person_rng
 from core.synthesis.painting import noise_3d, skin_fields, smooth_step
 from core.synthesis.people import Person
@@ -204,23 +204,10 @@ def _texel_steps(
 ) -> tuple[Float[Tensor, "U U 3"], Float[Tensor, "U U 3"]]:
     """Metres on the head per texel to the right and upwards, averaged at the atlas' corners, linear between them."""
     skin = head.part_faces("skin")
-    corners, chart_faces = vertices[head.faces[skin]], head.uv_faces[skin]
-    chart = head.uv[chart_faces].double()
-    edges, chart_edges = (corners[:, 1:] - corners[:, :1]).double(), chart[:, 1:] - chart[:, :1]
-    (a, b), (c, d) = chart_edges[:, 0].unbind(-1), chart_edges[:, 1].unbind(-1)
-    area = a * d - b * c
-    safe = torch.where(area.abs() < 1e-14, torch.inf, area)[:, None]
-    along_u = (d[:, None] * edges[:, 0] - b[:, None] * edges[:, 1]) / safe
-    along_v = (a[:, None] * edges[:, 1] - c[:, None] * edges[:, 0]) / safe
-    weighted = torch.cat([along_u, along_v, torch.ones_like(along_u[:, :1])], 1) * area.abs()[:, None]
-    total = weighted.new_zeros(len(head.uv), 7)
-    for corner in range(3):
-        total.index_add_(0, chart_faces[:, corner], weighted)
-    steps = (total[:, :6] / total[:, 6:].clamp_min(1e-20)).to(vertices) / size
-
+    steps = texture_gradients(vertices, head.faces[skin], head.uv, head.uv_faces[skin]).flatten(1) / size
     lookup = atlas_lookup(head, size)
-    at_corners = steps[head.uv_faces[lookup.face_index.clamp_min(0)]]
-    inside = torch.einsum("uvkc,uvk->uvc", at_corners, lookup.barycentric.to(steps))
+    corners = steps[head.uv_faces[lookup.face_index.clamp_min(0)]]
+    inside = torch.einsum("uvkc,uvk->uvc", corners, lookup.barycentric.to(steps))
     filled = inside.reshape(size * size, 6)[lookup.nearest]
     return filled[..., :3], filled[..., 3:]
 
