@@ -176,6 +176,25 @@ def test_a_synthetic_person_has_a_latent(monkeypatch: pytest.MonkeyPatch):
         subject.from_person(person[:5], 0)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_person_nearer_the_mean_stays_there(monkeypatch, share: float):
+    """z arrives at the mapping network with the length of drawn ones, the person's numbers in it as they were."""
+    from core.synthesis import people as synthesis
+
+    subject = model()
+    monkeypatch.setattr(synthesis, "LATENT_NAMES", LATENT)
+    person = share * torch.tensor([1.0, -2.0, 0.5, 1.5, 0.0, -1.0])
+    seen: list[torch.Tensor] = []
+    handle = subject.joint.generator.style[0].register_forward_hook(lambda _, __, output: seen.append(output[0]))
+    subject.from_person(person, 3)
+    # Someone farther out than any z leaves nothing to the seed.
+    far = subject.from_person(100 * torch.ones(6), 3)
+    handle.remove()
+    torch.testing.assert_close(seen[0][:6], person, atol=1e-6, rtol=1e-5)
+    assert float(seen[0].square().mean()) == pytest.approx(1, abs=1e-5)
+    assert bool((seen[1][6:] == 0).all()) and torch.equal(far, subject.from_person(100 * torch.ones(6), 4))
+
+
 # ------------------------------------------------------------------------------------------------- edits
 
 

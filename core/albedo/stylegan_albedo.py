@@ -349,6 +349,10 @@ class StyleGanAlbedo:
     def from_person(self, person_latent: Float[Tensor, "D"], seed: int) -> Float[Tensor, "L W"]:
         """The latent of a person of core.synthesis.people; the seed draws what the person's latent leaves open.
 
+        z is divided by its length, which for drawn people hardly varies. So that a person whose latent was moved, to
+        the mean by truncation or by a slider, is not blown up or shrunk by that, what the seed draws takes up the
+        difference. A latent longer than that leaves nothing to the seed.
+
         Raises LikenessError where the coordinates of people have changed since the generator was trained.
         """
         from core.synthesis import people
@@ -359,8 +363,10 @@ class StyleGanAlbedo:
                 f"people of {len(self.latent_names)}, and this version's people have {len(people.LATENT_NAMES)}. "
                 "All three must be the same: use the weights that came with this version, or train anew."
             )
-        count = self.latent_shape[1] - len(person_latent)
-        rest = torch.randn(count, generator=torch.Generator().manual_seed(seed))
+        width = self.latent_shape[1]
+        rest = torch.randn(width - len(person_latent), generator=torch.Generator().manual_seed(seed))
+        left = (width - person_latent.cpu().square().sum()).clamp_min(0)
+        rest = rest * (left / rest.square().sum().clamp_min(1e-12)).sqrt()
         return self._from_z(torch.cat([person_latent.cpu(), rest])[None])
 
     def decode(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "3 U U"]:
