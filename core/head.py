@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import json
+import operator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -182,6 +183,22 @@ class HeadModel:
             k: LandmarkEmbedding(v.face_index.to(device), v.barycentric.to(device)) for k, v in self.landmarks.items()
         }
         return replace(self, **moved, landmarks=landmarks)
+
+
+class SameHead:
+    """A head model as a key of caches: the same template, atlas and regions, by identity, which the key keeps alive."""
+
+    def __init__(self, head: HeadModel) -> None:
+        self.head = head
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.head.template, self.head.uv, self.head.regions
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self._parts())))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameHead) and all(map(operator.is_, self._parts(), other._parts()))
 
 
 @functools.lru_cache(maxsize=1)

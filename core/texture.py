@@ -24,7 +24,7 @@ from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
 from core.fitting import light_and_tone, tone_palette
-from core.head import PARTS, HeadModel
+from core.head import PARTS, HeadModel, SameHead
 from core.landmarks import LEFT_IRIS, RIGHT_IRIS, Landmarks
 from core.lighting import Tone, TonePalette, constant_light, shading
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
@@ -142,26 +142,11 @@ class _Regions:
 
 
 def _regions(head: HeadModel, size: int) -> _Regions:
-    return _regions_of(_Identity(head), size)
-
-
-class _Identity:
-    """A head model as a cache key: by identity."""
-
-    def __init__(self, head: HeadModel) -> None:
-        self.head = head
-
-    def __hash__(self) -> int:
-        return hash((id(self.head.uv), id(self.head.regions)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and (
-            other.head.uv is self.head.uv and other.head.regions is self.head.regions
-        )
+    return _regions_of(SameHead(head), size)
 
 
 @functools.lru_cache(maxsize=4)
-def _regions_of(key: _Identity, size: int) -> _Regions:
+def _regions_of(key: SameHead, size: int) -> _Regions:
     import cv2
 
     head = key.head
@@ -596,7 +581,7 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
 
 
 @functools.lru_cache(maxsize=2)
-def _strands(key: _Identity, size: int) -> np.ndarray:
+def _strands(key: SameHead, size: int) -> np.ndarray:
     """Noise ``[U, U]`` of mean 0 and deviation 1 in strands that run from the crown, as short hair lies.
 
     Drawn in (azimuth around the crown, angle from it), where a circle closes: no seam at the back.
@@ -632,7 +617,7 @@ def _strands(key: _Identity, size: int) -> np.ndarray:
 
 def _with_hair(skin: np.ndarray, hair_linear: np.ndarray, head: HeadModel, regions: _Regions) -> np.ndarray:
     """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, a ragged hairline."""
-    strands = _strands(_Identity(head), skin.shape[0])
+    strands = _strands(SameHead(head), skin.shape[0])
     hair = hair_linear * np.exp(0.20 * strands)[..., None]
     cover = _smoothstep(0.25, 0.85, regions.scalp + 0.16 * strands * (regions.scalp > 0.02))
     return skin * (1 - cover[..., None]) + hair * cover[..., None]

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.atlas import atlas_lookup, dilate, positions
-from core.head import HeadModel
+from core.head import HeadModel, SameHead
 from core.synthesis.painting import smooth_step
 from core.synthesis.people import Labels
 
@@ -94,21 +94,6 @@ class _Chart:
     def difference_mm(self, start: Array, end: Array) -> Array:
         """From start to end along the skin, for points close to one another."""
         return np.einsum("...ij,...j->...i", self.at(self.to_mm, (start + end) / 2), end - start)
-
-
-class SameHead:
-    """A head as a key of a cache: the same template and atlas, by identity, which the key keeps alive."""
-
-    def __init__(self, head: HeadModel) -> None:
-        self.head = head
-
-    def __hash__(self) -> int:
-        return hash((id(self.head.template), id(self.head.uv)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SameHead) and (
-            self.head.template is other.head.template and self.head.uv is other.head.uv
-        )
 
 
 @functools.lru_cache(maxsize=2)
