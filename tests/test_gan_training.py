@@ -114,6 +114,39 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [k for k in a if not torch.equal(a[k], b[k])] == []
 
 
+# ------------------------------------------------------------------------------------------------ maps of half the size
+
+
+def test_half_size_first_leaves_the_last_level_alone_and_learns_the_rest():
+    trainer = Trainer(networks(), replace(TINY, small_images=8), LATENT, CPU)
+    data = TinyData()
+    before = weights(trainer)
+    last = [k for k in before if k.startswith(("g.convs.2.", "g.convs.3.", "g.to_rgbs.1."))]  # of 4, 8, 16 texels
+    assert len(last) > 6
+    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
+    after = weights(trainer)
+    assert_equal({k: before[k] for k in last}, {k: after[k] for k in last})
+    assert not torch.equal(before["g.convs.0.conv.weight"], after["g.convs.0.conv.weight"])
+    assert trainer.small
+    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
+    assert not trainer.small
+    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
+    assert not torch.equal(before["g.convs.2.conv.weight"], weights(trainer)["g.convs.2.conv.weight"])
+
+
+def test_fewer_levels_are_what_the_last_level_adds_to():
+    """With the last level's colours at zero, the whole map is the smaller one enlarged."""
+    generator = networks().generator
+    z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        generator.to_rgbs[-1].conv.weight.zero_()
+        generator.to_rgbs[-1].bias.zero_()
+        whole, _ = generator([z], randomize_noise=False)
+        small, _ = generator([z], randomize_noise=False, levels=1)
+        assert small.shape[-1] == SIDE // 2
+        torch.testing.assert_close(whole, generator.to_rgbs[-1].upsample(small))
+
+
 # -------------------------------------------------------------------------------------------------------- losses
 
 

@@ -63,16 +63,18 @@ class GanSettings:
     """Everything that a run depends on, saved beside its weights. "Images" count maps shown, over all processes."""
 
     # Networks
-    size: int = 128  # texels a side of the generated maps; a power of two
+    size: int = 256  # texels a side of the generated maps; a power of two
     style_dim: int = 512  # of z and w; the person's latent takes the first numbers of z
-    mapping_layers: int = 4  # of 8 in the paper: independent normal factors need little disentangling
-    channel_multiplier: float = 0.25  # of the widths from 64 texels a side on; see stylegan2.GeneratorConfig
-    channel_max: int = 128  # of any width; 512 in the paper
+    mapping_layers: int = 2  # of 8 in the paper: independent normal factors need little disentangling
+    channel_multiplier: float = 0.5  # of the widths from 64 texels a side on; see stylegan2.GeneratorConfig
+    channel_max: int = 192  # of any width; 512 in the paper
 
     # How long
     batch_size: int = 8  # over all processes
     supervised_images: int = 60_000  # then the adversarial phase begins, with time left or not ...
     adversarial_images: int = 20_000
+    small_images: int = 0  # of the supervised ones, at first: on maps of half the size, at half the time ...
+    small_share: float = 0.45  # ... but at most this share of the minutes, where minutes are given
     supervised_share: float = 0.7  # ... but after this share of the minutes at the latest, where minutes are given
     seed: int = 0
 
@@ -126,15 +128,16 @@ class GanSettings:
 
 
 PRESETS: dict[str, GanSettings] = {
-    # Two cores: what an hour can teach. A quarter of the width at 64 and 128 texels, where nearly all the time goes.
-    "cpu": GanSettings(),
+    # Two cores: what an hour can teach. A quarter of the public networks' width from 64 texels on, where nearly all the
+    # time goes.
+    "cpu": GanSettings(small_images=30_000),
     # One Hopper card: 256 texels, ADA's "auto" widths; everything resides on the card.
     "gpu": GanSettings(
         size=256,
-        mapping_layers=8,
         channel_multiplier=1.0,
         channel_max=512,
         batch_size=32,
+        small_images=200_000,
         supervised_images=600_000,
         adversarial_images=1_500_000,
         supervised_share=0.4,
@@ -208,8 +211,13 @@ def build_networks(settings: GanSettings, shape_count: int) -> Networks:
     s = settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
+        generator = Generator(s.size, s.style_dim, s.mapping_layers, s.channel_multiplier, s.channel_max)
+        with torch.no_grad():
+            # At first each level adds little to the levels before, so that a late one disturbs nothing.
+            for to_rgb in (generator.to_rgb1, *generator.to_rgbs):
+                to_rgb.conv.weight *= 0.1
         return Networks(
-            Generator(s.size, s.style_dim, s.mapping_layers, s.channel_multiplier, s.channel_max),
+            generator,
             Discriminator(s.size, s.channel_multiplier, s.channel_max),
             ShapeHead(s.style_dim, shape_count),
         )
@@ -258,6 +266,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.adversarial_from = 0  # images when that phase began
+        self.small_until = settings.small_images  # images of half the size
         # On the device, so that no step waits for them.
         self.path_mean = torch.zeros((), device=device)
         self.augment_probability = torch.zeros((), device=device)
@@ -284,6 +293,13 @@ class Trainer:
         self.discriminator_optimiser = torch.optim.Adam(
             self.discriminator.parameters(), lr=s.discriminator_rate, betas=s.adversarial_betas, fused=True
         )
+
+    @property
+    def small(self) -> bool:
+        """Whether maps of half the size are being learnt: what a person looks like from afar, before the fine detail
+        (Karras et al. 2018, "Progressive growing of GANs"; here one step is enough, as no game has to stay in
+        balance)."""
+        return self.phase == "supervised" and self.images < self.small_until
 
     def begin_adversarial_phase(self) -> None:
         self.phase, self.adversarial_from = "adversarial", self.images
@@ -333,13 +349,17 @@ class Trainer:
         )
         update_average(self.average, nn.ModuleList([self.generator, self.shape_head]), decay)
 
-    def _person_loss(self, people: People, skip: int) -> Tensor:
-        """The supervised terms, weighted and summed; `skip` of the finest bands do not count."""
+    def _person_loss(self, people: People, skip: int, small: bool = False) -> Tensor:
+        """The supervised terms, weighted and summed; `skip` of the finest bands do not count. small: of the maps at half
+        the size, without the generator's last level."""
         s, real = self.settings, people.maps
+        levels = len(self.generator.to_rgbs) - small
+        if small:
+            real = functional.avg_pool2d(real, 2)
         z = torch.cat([people.latent, self._normal(len(real), s.style_dim - self.latent_size)], 1)
         with self._mixed():
             w = self.generator.style(z)
-            made, _ = self.generator([w], input_is_latent=True, noise=self._no_noise())
+            made, _ = self.generator([w], input_is_latent=True, noise=self._no_noise(), levels=levels)
             shape = self.shape_head(w)
             # The target's filters see the same precision.
             blurred, target = (functional.avg_pool2d(m, 2**skip) if skip else m for m in (made, real))
@@ -361,7 +381,7 @@ class Trainer:
         warm = min(1.0, (self.images + s.batch_size) / max(s.warm_up_images, 1))
         for group, boost in zip(self.generator_optimiser.param_groups, (1.0, s.mapping_boost), strict=True):
             group["lr"] = s.supervised_rate * warm * boost
-        self._descend(self.generator_optimiser, self._person_loss(people, skip=0), "generator")
+        self._descend(self.generator_optimiser, self._person_loss(people, 0, self.small), "generator")
 
     def _discriminator_step(self, people: People) -> None:
         s = self.settings
@@ -534,7 +554,7 @@ class Trainer:
     # --- checkpoints ---
 
     _TENSORS = ("path_mean", "augment_probability", "signs", "bad_in_a_row", "bad_steps")
-    _NUMBERS = ("phase", "images", "step", "seconds", "adversarial_from")
+    _NUMBERS = ("phase", "images", "step", "seconds", "adversarial_from", "small_until")
 
     def _networks(self) -> dict[str, nn.Module]:
         return {
@@ -745,6 +765,8 @@ def train(
                 if minutes is not None:
                     spent = _agreed((now - began) / 60 / minutes, trainer)
                     done = spent >= 1
+                    if trainer.small and spent >= settings.small_share:
+                        trainer.small_until = trainer.images
                     if trainer.phase == "supervised" and spent >= settings.supervised_share and not done:
                         trainer.begin_adversarial_phase()
             if log and passed(settings.samples_every):

@@ -26,7 +26,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -212,8 +212,13 @@ class ModulatedConv2d(nn.Module):
         self.scale = 1 / math.sqrt(inputs * kernel**2)
         self.padding, self.demodulate, self.upsample = kernel // 2, demodulate, upsample
 
-    def forward(self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"]) -> Float[Tensor, "B O h w"]:
+    def forward(
+        self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"], shift: Tensor | None = None
+    ) -> Float[Tensor, "B O h w"]:
+        """shift: what is added to the style that w gives, ``[B, I]``."""
         style = self.modulation(w)
+        if shift is not None:
+            style = style + shift
         weight = self.weight[0] * self.scale
         norm = None
         if self.demodulate:
@@ -253,9 +258,13 @@ class StyledConv(nn.Module):
         self.activate = Activation(outputs)
 
     def forward(
-        self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"], noise: Tensor | None = None
+        self,
+        x: Float[Tensor, "B I H W"],
+        w: Float[Tensor, "B D"],
+        noise: Tensor | None = None,
+        shift: Tensor | None = None,
     ) -> Float[Tensor, "B O h w"]:
-        return self.activate(self.noise(self.conv(x, w), noise))
+        return self.activate(self.noise(self.conv(x, w, shift), noise))
 
 
 class ToRGB(nn.Module):
@@ -269,9 +278,13 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(
-        self, x: Float[Tensor, "B I H W"], w: Float[Tensor, "B D"], skip: Tensor | None = None
+        self,
+        x: Float[Tensor, "B I H W"],
+        w: Float[Tensor, "B D"],
+        skip: Tensor | None = None,
+        shift: Tensor | None = None,
     ) -> Float[Tensor, "B 3 H W"]:
-        image = self.conv(x, w).to(self.bias.dtype) + self.bias
+        image = self.conv(x, w, shift).to(self.bias.dtype) + self.bias
         if skip is None:
             return image
         with _full_precision(x):
@@ -353,13 +366,17 @@ class Generator(nn.Module):
         input_is_latent: bool = False,
         noise: Sequence[Tensor | None] | None = None,
         randomize_noise: bool = True,
+        levels: int | None = None,
+        shift: Tensor | None = None,
     ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B L D"] | None]:
         """Images, about -1..1, and with `return_latents` the w of each layer.
 
         styles: z `[B, D]`; with input_is_latent w `[B, D]` or one w for each layer `[B, L, D]`. Several are mixed:
         the first one's w up to layer inject_index (one index fewer than styles; None: drawn), then the next one's.
         truncation: how far from truncation_latent (None: `latent_avg`) towards w, 0..1 or beyond. noise: one image
-        for each layer; without it, fresh noise, or the noise kept with the weights if not randomize_noise.
+        for each layer; without it, fresh noise, or the noise kept with the weights if not randomize_noise. levels: stop
+        after so many doublings of the size, for the smaller image that the next level would add to (None: all).
+        shift: added to the styles that w gives, `[B, S]`, in the order of `modulations`.
         """
         latents = list(styles) if input_is_latent else [self.style(z) for z in styles]
         if truncation != 1:
@@ -371,13 +388,30 @@ class Generator(nn.Module):
             kept = [getattr(self.noises, f"noise_{i}") for i in range(self.num_layers)]
             noise = [None] * self.num_layers if randomize_noise else kept
 
-        x = self.conv1(self.input(len(w)), w[:, 0], noise[0])
-        image = self.to_rgb1(x, w[:, 1])
-        for k, to_rgb in enumerate(self.to_rgbs):
-            x = self.convs[2 * k](x, w[:, 2 * k + 1], noise[2 * k + 1])
-            x = self.convs[2 * k + 1](x, w[:, 2 * k + 2], noise[2 * k + 2])
-            image = to_rgb(x, w[:, 2 * k + 3], image)  # the w of the next resolution's first convolution
+        shifts: list[Tensor | None] = [None] * (3 * len(self.to_rgbs) + 2)
+        if shift is not None:
+            shifts = list(shift.split([conv.modulation.bias.numel() for conv, _ in self.modulations()], 1))
+        x = self.conv1(self.input(len(w)), w[:, 0], noise[0], shifts[0])
+        image = self.to_rgb1(x, w[:, 1], shift=shifts[1])
+        for k, to_rgb in enumerate(list(self.to_rgbs)[:levels]):
+            up, across, out = shifts[3 * k + 2 : 3 * k + 5]
+            x = self.convs[2 * k](x, w[:, 2 * k + 1], noise[2 * k + 1], up)
+            x = self.convs[2 * k + 1](x, w[:, 2 * k + 2], noise[2 * k + 2], across)
+            image = to_rgb(x, w[:, 2 * k + 3], image, out)  # the w of the next resolution's first convolution
         return image, w if return_latents else None
+
+    def modulations(self) -> list[tuple[ModulatedConv2d, int]]:
+        """Every modulated convolution, in the order in which they draw, and the layer whose w it gets. Their styles
+        one after the other are S (Wu, Lischinski and Shechtman 2021, "StyleSpace analysis"), S numbers in all."""
+        found = [(self.conv1.conv, 0), (self.to_rgb1.conv, 1)]
+        for k, to_rgb in enumerate(self.to_rgbs):
+            convs = [self.convs[2 * k], self.convs[2 * k + 1], to_rgb]
+            found += [(cast(ModulatedConv2d, part.conv), 2 * k + 1 + i) for i, part in enumerate(convs)]
+        return found
+
+    def styles(self, w: Float[Tensor, "B L D"]) -> Float[Tensor, "B S"]:
+        """The scale of every input channel of every modulated convolution; affine in w."""
+        return torch.cat([conv.modulation(w[:, layer]) for conv, layer in self.modulations()], 1)
 
     def _mix(self, latents: list[Tensor], inject_index: int | Sequence[int] | None) -> Float[Tensor, "B L D"]:
         layered = [w[:, None].expand(-1, self.n_latent, -1) if w.ndim == 2 else w for w in latents]
