@@ -11,7 +11,7 @@ import io
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,10 @@ KEPT_BYTES = 3_000_000
 KEPT_SIDE_PX = 3072
 # What the viewer shows of a photo.
 SHOWN_SIDE_PX = 1600
+# How far random people may be from the average one: 0 is that one, 1 is anybody.
+TRUNCATION = 0.8
+# Of the small pictures of random heads.
+FACE_SIDE_PX = 160
 
 PointPx = tuple[float, float]
 
@@ -87,17 +91,42 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """Which random head. labels: what is fixed of the person, by the names of `core.synthesis.people.Labels`; all else
+    is as the seed draws it. truncation: see `TRUNCATION`."""
+
+    seed: int
+    labels: Mapping[str, float] = field(default_factory=dict)
+    truncation: float = TRUNCATION
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who a random head is. text: in words. By trait, which is what the page calls an attribute of a person: values,
+    which of them the wish fixes, and for some the CSS colours along the range, separated by commas."""
+
+    text: str
+    values: Mapping[str, float] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Maker:
     """The things of the core that the page needs; `core_maker` gives the real ones. All may raise LikenessError.
 
-    reconstruct: see the function of that name. generate: a seed -> `Avatar`. reshape: `Avatar`, amounts by attribute
-    -> `Avatar`. glb: `Avatar` -> GLB bytes.
+    reconstruct: see the function of that name. reshape: `Avatar`, amounts by attribute -> `Avatar`. glb: `Avatar` ->
+    GLB bytes. Of random heads: generate; person: who it will be, at once; faces: JPEGs of their faces, drawn together
+    because that is quicker; labels: numbers by the names of traits or labels -> labels.
     """
 
     reconstruct: Callable[[Order], Generator[Step | Made | None, None, None]]
-    generate: Callable[[int], Avatar]
     reshape: Callable[[Avatar, Mapping[str, float]], Avatar]
     glb: Callable[[Avatar], bytes]
+    generate: Callable[[Wish], Avatar]
+    person: Callable[[Wish], Person]
+    faces: Callable[[Sequence[Wish]], list[bytes]]
+    labels: Callable[[Mapping[str, float]], dict[str, float]]
 
 
 @functools.cache

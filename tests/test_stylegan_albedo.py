@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -255,25 +256,103 @@ def test_impossible_edits_are_refused(label: str, amount: float, sentence: str):
 
 
 def test_disentanglement_is_measured_in_deviations():
-    """A decoder that writes the labels into its maps, with a leak of 0.01 melanin per year of age."""
+    """Labels written into maps and shapes: 0.01 melanin for each year of age, half of what is asked of proportions."""
+    scale = torch.tensor([15.0, 0.2, 0.1, 0.1, 0.1, 1.0, 0.0])
+    ends = dict(zip(LABELS, [(40.0, 55.0), (0.3, 0.5), (0.1, 0.4), (0.1, 0.4), (0.1, 0.4), (0.0, 1.0), (0.3, 0.3)]))
 
-    @dataclasses.dataclass(frozen=True, eq=False)
-    class Written(StyleGanAlbedo):
-        def decode(self, latent: Tensor) -> Tensor:
-            labels = self.read_labels(latent).clone()
-            labels[1] += 0.01 * labels[0]
-            image = torch.zeros(3, SIDE, SIDE)
-            image[0, 0, : len(LABELS)] = labels
-            return image
+    def draw(seed: int, label: str, value: float) -> tuple[Tensor, Tensor]:
+        if label in ("noise", "constant"):
+            raise LikenessError("It cannot be changed.")
+        labels = torch.full((7,), float(seed))
+        labels[LABELS.index(label)] += value if label in ("age", "melanin") else value / 2
+        labels[1] += 0.01 * labels[0]
+        return torch.full((3, 2, 2), float(labels[0])), labels[1:]
 
-    subject = Written(**{f.name: getattr(model(), f.name) for f in dataclasses.fields(StyleGanAlbedo)})
-    matrix = measure_disentanglement(subject, lambda maps: maps[:, 0, 0, : len(LABELS)], seeds=range(3), deviations=0.5)
-    assert matrix.shape == (7, 7)
-    assert bool(matrix[5:].isnan().all()) and bool(matrix[:, 6].isnan().all())
-    deviation = subject.labels.deviation
-    expected = torch.eye(2)
-    expected[0, 1] = 0.01 * deviation[0] / deviation[1]
-    torch.testing.assert_close(matrix[:2, :2], expected, atol=0.02, rtol=0)
+    def read(maps: Tensor, shapes: Tensor) -> Tensor:
+        return torch.cat([maps[:, 0, 0, :1], shapes], 1)
+
+    matrix = measure_disentanglement(draw, read, LABELS, scale, ends, seeds=range(3))
+    expected = torch.diag(torch.tensor([1, 1, 0.5, 0.5, 0.5, math.nan, math.nan])).nan_to_num()
+    expected[0, 1] = 0.01 * 15 / 0.2
+    expected[5:] = expected[:, 6] = math.nan
+    torch.testing.assert_close(matrix, expected, atol=1e-4, rtol=0, equal_nan=True)
+
+
+# ------------------------------------------------------------------------------------------------- styles
+
+
+def test_a_step_in_styles_is_that_in_latents():
+    """S is affine in w, and S alone decides the map: whichever way one gets there."""
+    subject = model()
+    first, second = subject.sample(1), subject.sample(2)
+    step = subject.styles(second) - subject.styles(first)
+    torch.testing.assert_close(subject.decode(first, step), subject.decode(second), atol=1e-5, rtol=0)
+    assert not torch.allclose(subject.decode(first), subject.decode(second), atol=0.02)
+    middle = subject.styles(subject.interpolate(first, second, 0.5))
+    torch.testing.assert_close(middle, subject.styles(first) + step / 2, atol=1e-5, rtol=1e-5)
+    # One number for each input channel of each of the 12 modulated convolutions of the generator.
+    assert step.shape == (12 * 11,)
+
+
+def test_relevance_is_what_a_channel_does():
+    subject, deviation = model(), 15.0
+    relevance = subject.style_relevance("age")
+    assert float(relevance.sum()) == pytest.approx(1, abs=1e-4)
+    move = deviation * subject.direction("age")
+    ends = [(subject.space.mean + sign * move).expand(subject.latent_shape) for sign in (1, -1)]
+    styles = [subject.styles(end) for end in ends]
+
+    def maps(shift: Tensor) -> Tensor:
+        return torch.stack([subject.joint.maps(end[None], detail=False, shift=shift[None])[0] for end in ends])
+
+    nothing = torch.zeros_like(styles[0])
+    up, down = maps(nothing)
+    # By central differences, for the channels that matter most and for one that matters little.
+    order = relevance.argsort(descending=True)
+    found = {}
+    for channel in (*order[:3].tolist(), int(relevance.abs().argmin())):
+        shift = nothing.clone()
+        shift[channel] = 1e-2
+        slope = (maps(shift) - maps(-shift)).sum(0) / 2e-2
+        found[channel] = float((slope * (up - down)).sum() / 2 * (styles[0] - styles[1])[channel])
+    ratio = torch.tensor([found[c] / float(relevance[c]) for c in order[:3].tolist()])
+    torch.testing.assert_close(ratio, ratio[:1].expand(3), rtol=0.02, atol=0)
+    assert abs(found[int(relevance.abs().argmin())]) < 0.05 * found[int(order[0])]
+
+
+def test_few_channels_do_what_all_do():
+    subject = model()
+    latent = subject.sample(3)
+    for label, amount in (("age", 8.0), ("melanin", 0.1)):
+        step = subject.style_direction(label, share=0.5)
+        all_channels = subject.styles(subject.edit(latent, label, 1.0)) - subject.styles(latent)
+        moved = step != 0
+        assert 0 < int(moved.sum()) < 0.5 * len(step), "some channels matter more than others"
+        ratio = step[moved] / all_channels[moved]
+        torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-2, atol=0)
+        assert 1 < float(ratio[0]) <= 2.01
+        # The maps of both edits change in the same way and about as far.
+        here = subject.decode(latent)
+        by_w = subject.decode(subject.edit(latent, label, amount)) - here
+        by_s = subject.decode(latent, amount * step) - here
+        assert 0.5 < float((by_w * by_s).sum() / by_w.square().sum()) < 1.6
+        back = subject.decode(latent, amount * step - amount * step)
+        assert torch.equal(back, here)
+
+
+def test_labels_that_do_not_show_have_no_styles():
+    generator, shape_head = copy.deepcopy(networks())
+    for to_rgb in (generator.to_rgb1, *generator.to_rgbs):
+        to_rgb.conv.weight.data.zero_()
+    blind = dataclasses.replace(
+        model(), joint=stylegan_albedo.JointGenerator(generator, shape_head).requires_grad_(False)
+    )
+    with pytest.raises(LikenessError, match=r'"age" does not show in the skin'):
+        blind.style_direction("age")
+    with pytest.raises(LikenessError, match=r'There is no label "beauty"'):
+        blind.style_direction("beauty")
+    with pytest.raises(LikenessError, match=r'has not learnt "noise"'):
+        blind.style_relevance("noise")
 
 
 # ------------------------------------------------------------------------------------------------- fits

@@ -350,8 +350,8 @@ class Trainer:
         update_average(self.average, nn.ModuleList([self.generator, self.shape_head]), decay)
 
     def _person_loss(self, people: People, skip: int, small: bool = False) -> Tensor:
-        """The supervised terms, weighted and summed; `skip` of the finest bands do not count. small: of the maps at half
-        the size, without the generator's last level."""
+        """The supervised terms, weighted and summed; `skip` of the finest bands do not count. small: of the maps at
+        half the size, without the generator's last level."""
         s, real = self.settings, people.maps
         levels = len(self.generator.to_rgbs) - small
         if small:

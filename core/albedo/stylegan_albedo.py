@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
@@ -42,6 +42,8 @@ SMALL = 10_000  # numbers; statistics up to this size are kept in full precision
 # Least share of a label's variance that w must explain before edits of that label are offered: below it a step of one
 # deviation would lead far out of what the generator has seen.
 LEAST_EXPLAINED = 0.05
+# Of an edit's effect on the map, what the channels that an edit in S moves account for.
+STYLE_SHARE = 0.8
 
 
 # ------------------------------------------------------------------------------------------------- networks
@@ -61,11 +63,13 @@ class JointGenerator(nn.Module):
         super().__init__()
         self.generator, self.shape_head = generator, shape_head
 
-    def maps(self, w: Float[Tensor, "B L W"], detail: bool = True) -> Float[Tensor, "B 3 U U"]:
+    def maps(
+        self, w: Float[Tensor, "B L W"], detail: bool = True, shift: Float[Tensor, "B S"] | None = None
+    ) -> Float[Tensor, "B 3 U U"]:
         """Albedo, sRGB in -1..1 and a little beyond. detail: with the noise kept beside the weights, which draws what
-        w does not determine; without, none."""
+        w does not determine; without, none. shift: added to the styles that w gives (`Generator.styles`)."""
         noise = None if detail else [w.new_zeros(1, 1, 1, 1)] * self.generator.num_layers
-        return self.generator([w], input_is_latent=True, noise=noise, randomize_noise=False)[0]
+        return self.generator([w], input_is_latent=True, noise=noise, randomize_noise=False, shift=shift)[0]
 
 
 # ------------------------------------------------------------------------------------------------- what is linear
@@ -369,10 +373,14 @@ class StyleGanAlbedo:
         rest = rest * (left / rest.square().sum().clamp_min(1e-12)).sqrt()
         return self._from_z(torch.cat([person_latent.cpu(), rest])[None])
 
-    def decode(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "3 U U"]:
+    def decode(
+        self, latent: Float[Tensor, "..."], style_step: Float[Tensor, "S"] | None = None
+    ) -> Float[Tensor, "3 U U"]:
+        """The map of a latent, sRGB 0..1. style_step: an edit in S, see `style_direction`."""
         self._check_latent(latent)
+        shift = None if style_step is None else style_step[None].to(self.space.mean)
         with torch.no_grad():
-            image = self.joint.maps(latent[None].to(self.space.mean))[0]
+            image = self.joint.maps(latent[None].to(self.space.mean), shift=shift)[0]
         return ((image + 1) / 2).clamp(0, 1)
 
     def shape(self, latent: Float[Tensor, "..."]) -> Float[Tensor, "K"]:
@@ -492,6 +500,61 @@ class StyleGanAlbedo:
             raise LikenessError(f'"{label}" cannot be changed by {amount}: a finite number was expected.')
         return latent + float(amount) * self.direction(label, free)
 
+    # --- styles ---
+
+    def styles(self, latent: Float[Tensor, "L W"]) -> Float[Tensor, "S"]:
+        """The latent in S: how much each channel of each convolution counts (`Generator.styles`)."""
+        self._check_latent(latent)
+        with torch.no_grad():
+            return self.joint.generator.styles(latent[None].to(self.space.mean))[0]
+
+    def style_relevance(self, label: str, free: Sequence[str] = ()) -> Float[Tensor, "S"]:
+        """The share of each channel of S in what an edit of the label does to the map; the shares sum to 1.
+
+        S is affine in w, so how far a channel moves in an edit is known (`direction`). What its move does is the
+        gradient of the map at both ends of an edit from one deviation below the mean person to one above, along the
+        change of the map between the two (integrated gradients, Sundararajan, Taly and Yan 2017, by the trapezoid
+        rule). Takes the time of a few decodings. Raises LikenessError as `direction`, and for labels that do not show
+        in the map.
+        """
+        step = float(self.labels.deviation[self._row(label)]) * self.direction(label, free)
+        ends = torch.stack([self.space.mean + step, self.space.mean - step])
+        ends = ends[:, None].expand(-1, *self.latent_shape)
+        with torch.no_grad():
+            styles = self.joint.generator.styles(ends)
+        shift = torch.zeros_like(styles).requires_grad_(True)
+        up, down = self.joint.maps(ends, detail=False, shift=shift)
+        change = (up - down).detach()
+        gradient = torch.autograd.grad(((up + down) * change).sum() / 2, shift)[0].sum(0)
+        effect = gradient * (styles[0] - styles[1])
+        total = float(effect.sum())
+        if total <= 1e-6 * change.numel():  # a change of less than a thousandth of the range
+            raise LikenessError(
+                f'"{label}" does not show in the skin\'s colours, so no edit of its styles can change it. Edit the '
+                "latent, which the shape follows too, or choose another label."
+            )
+        return effect / total
+
+    def style_direction(self, label: str, free: Sequence[str] = (), share: float = STYLE_SHARE) -> Float[Tensor, "S"]:
+        """The step in S that raises a label by one unit, in as few channels as make up `share` of the whole effect.
+
+        After Wu, Lischinski and Shechtman 2021 ("StyleSpace analysis"): some channels of some layers draw a beard and
+        nothing else, while w moves all. The channels of the greatest `style_relevance` move in proportion to what an
+        edit in W does to them, farther, so that they alone have its effect. Such a step fits every latent:
+        ``decode(latent, years * style_direction("age_years"))``. It changes the map alone, not the shape; what to
+        store is the latent and the amount for each label. Raises LikenessError as `style_relevance`.
+        """
+        relevance = self.style_relevance(label, free)
+        ordered, order = relevance.sort(descending=True)
+        reached = ordered.cumsum(0)
+        # All shares together reach 1, but for rounding.
+        count = int((reached < min(share, float(reached.max()))).sum()) + 1
+        direction = self.direction(label, free).expand(self.latent_shape)
+        step = self.styles(self.space.mean + direction) - self.styles(self.space.mean.expand(self.latent_shape))
+        kept = torch.zeros_like(step)
+        kept[order[:count]] = step[order[:count]] / reached[count - 1]
+        return kept
+
     # --- checks ---
 
     def _from_z(self, z: Float[Tensor, "1 W"]) -> Float[Tensor, "L W"]:
@@ -529,33 +592,33 @@ def pyramid_difference(
 
 
 def measure_disentanglement(
-    model: StyleGanAlbedo,
-    read_labels: Callable[[Float[Tensor, "B 3 U U"]], Float[Tensor, "B N"]],
+    draw: Callable[[int, str, float], tuple[Float[Tensor, "3 U U"], Float[Tensor, "K"]]],
+    read_labels: Callable[[Float[Tensor, "B 3 U U"], Float[Tensor, "B K"]], Float[Tensor, "B N"]],
+    label_names: Sequence[str],
+    deviation: Float[Tensor, "N"],
+    ends: Mapping[str, tuple[float, float]],
     seeds: Sequence[int],
-    deviations: float = 1.0,
-    free: Callable[[str], Sequence[str]] = lambda label: (),
 ) -> Float[Tensor, "N N"]:
-    """What edits really do: row i is the change of every label when label i is raised by `deviations` deviations and
-    lowered by as many, per deviation asked for, averaged over seeds. Ideal is the identity matrix.
+    """What edits really do: row i is the change of every label when label i goes from one of its `ends` to the other,
+    per unit asked for, averaged over seeds; in deviations of the labels over people. Ideal is the identity matrix.
 
-    read_labels: from maps (sRGB 0..1) to the labels of `label_names`, by whatever reads them: a network, or the pixels
-    that a label colours. Changes are in deviations of the label over people. Rows of labels that cannot be edited, and
-    columns of labels that do not vary, are NaN. free: labels that may follow an edit, by label.
+    draw: (seed, label, value) -> map (sRGB 0..1) and shape of the seed's person, edited until the label has the value.
+    A LikenessError from it says that the label cannot be edited: its row is NaN, as are the columns of labels that do
+    not vary. read_labels: from maps and shapes to labels, by whatever does not know the edit
+    (core.albedo.label_reader), in their own units.
     """
+    steady = deviation <= 0
+    scale = deviation.clamp_min(1e-12)
     rows = []
-    steady = model.labels.deviation <= 0
-    for i, label in enumerate(model.label_names):
-        if float(model.labels.explained[i]) < LEAST_EXPLAINED:
-            rows.append(torch.full_like(model.labels.deviation, math.nan))
+    for i, label in enumerate(label_names):
+        low, high = ends[label]
+        try:
+            drawn = [draw(seed, label, value) for seed in seeds for value in (low, high)]
+        except LikenessError:
+            rows.append(torch.full_like(deviation, math.nan))
             continue
-        step = deviations * float(model.labels.deviation[i])
-        changes = []
-        for seed in seeds:
-            latent = model.sample(seed)
-            pair = [model.decode(model.edit(latent, label, sign * step, free(label))) for sign in (1, -1)]
-            up, down = read_labels(torch.stack(pair))
-            changes.append((up - down) / (2 * deviations))
-        change = torch.stack(changes).mean(0).to(model.labels.deviation) / model.labels.deviation.clamp_min(1e-12)
+        read = read_labels(torch.stack([map_ for map_, _ in drawn]), torch.stack([shape for _, shape in drawn]))
+        change = (read[1::2] - read[::2]).mean(0) / scale / ((high - low) / scale[i])
         rows.append(change.masked_fill(steady, math.nan))
     return torch.stack(rows)
 

@@ -59,11 +59,11 @@ def head_from_person(
     features = draw_features(head, person, size)
     albedo = paint_albedo(head, person, features, size, sources)
     relief = paint_relief(head, person, features)
-    shaped = _rest_vertices(head, person.shape[None])
+    shaped = rest_vertices(head, person.shape[None])
     materials = Materials(
         skin_albedo=albedo,
         skin_roughness=as_bytes(relief.roughness)[None],
-        eye_albedo=_paint_eyes(head, person),
+        eye_albedo=paint_eyes(head, person),
         mouth_albedo=paint_mouth(EYE_SIZE),
         lash_albedo=paint_lashes(EYE_SIZE),
         skin_normal=normal_map(head, relief.displacement_m, shaped) if normals else None,
@@ -78,7 +78,7 @@ def as_bytes(values: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
 
 def eyeball_radius_m(head: HeadModel, shape: Float[Tensor, "1 K"]) -> float:
     """Mean radius of a head's eyeballs."""
-    vertices = _rest_vertices(head, shape)
+    vertices = rest_vertices(head, shape)
     eyes = torch.unique(head.faces[head.part_faces("eyes")])
     radii = []
     for sign in (-1, 1):
@@ -87,11 +87,12 @@ def eyeball_radius_m(head: HeadModel, shape: Float[Tensor, "1 K"]) -> float:
     return float(torch.stack(radii).mean())
 
 
-def _rest_vertices(head: HeadModel, shape: Float[Tensor, "1 K"]) -> Float[Tensor, "V 3"]:
+def rest_vertices(head: HeadModel, shape: Float[Tensor, "1 K"]) -> Float[Tensor, "V 3"]:
+    """A head of this shape, relaxed."""
     return head.rest_vertices(shape, shape.new_zeros(1, len(head.expression_names)))[0]
 
 
-def _paint_eyes(head: HeadModel, person: Person) -> UInt8[Tensor, "3 E E"]:
+def paint_eyes(head: HeadModel, person: Person) -> UInt8[Tensor, "3 E E"]:
     """Irises of the labels' colour; the size of iris and pupil and the fibres by the seed.
 
     Visible irises measure 11.7 +- 0.4 mm whatever the size of the head (Ruefer et al. 2005), which is how a photo
