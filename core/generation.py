@@ -1,0 +1,252 @@
+"""Random heads: a person is drawn, the albedo generator gives colour and shape, the painter what is finer.
+
+The generator knows what people look like as a whole, on a small map; which hair and which pore, it cannot know, since
+no number of the latent says so. The painter draws those from the seed, of the same person, so both agree on where
+brows, beard and freckles are. What each is better at meets in the logarithm of albedo, at `CUTOFF_TEXELS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from core.albedo.bundled import albedo_gan
+from core.albedo.model import log_albedo, srgb_from_log
+from core.albedo.stylegan_albedo import StyleGanAlbedo
+from core.errors import LikenessError
+from core.head import HeadModel
+from core.materials import Materials, paint_lashes, paint_mouth
+from core.synthesis.features import Features, draw_features
+from core.synthesis.heads import EYE_SIZE, as_bytes, paint_eyes, rest_vertices
+from core.synthesis.people import (
+    ANCESTRIES,
+    LABEL_NAMES,
+    OLDEST,
+    SHAPE_LIMIT,
+    YOUNGEST,
+    Person,
+    person_from_latent,
+    person_with,
+    sample_person,
+)
+from core.synthesis.relief import normal_map, paint_relief
+from core.synthesis.skins import paint_albedo
+
+# Share of the spread of people: at 1 one head in a few looks odd, at 0.5 all look related.
+TRUNCATION = 0.8
+RELIEF_PX = 512  # of normals and roughness, at most: finer ones take seconds and show nothing more at arm's length
+PLAIN_ROUGHNESS = 0.55
+# Standard deviation, in texels of the generator's map, of the Gaussian that divides the generator's share of the
+# picture from the painter's.
+CUTOFF_TEXELS = 2.0
+LARGEST_SEED = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is asked of a random head. The same wish gives the same head.
+
+    seed: 0 .. 2^63 - 1. labels: of `core.synthesis.people.LABEL_NAMES`, in their own units; the person has exactly
+    these values, and what is not named is as the seed has it. truncation: how much of the variety of people the rest
+    is drawn from, 0 the mean person .. 1 all of it.
+    """
+
+    seed: int
+    labels: Mapping[str, float] = field(default_factory=dict)
+    truncation: float = TRUNCATION
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedHead:
+    """A random head. person: who was drawn. latent: the same person in the albedo generator. shape: coefficients of the
+    head, the generator's; those of `person` are the painter's and differ a little."""
+
+    person: Person
+    latent: Float[Tensor, "L W"]
+    shape: Float[Tensor, "K"]
+    materials: Materials
+
+
+def person_of(head: HeadModel, wish: Wish) -> Person:
+    """The person of a wish. Raises LikenessError for a seed or a truncation out of range, and as `person_with` does
+    for labels."""
+    if not 0 <= wish.seed <= LARGEST_SEED:
+        raise LikenessError(f"The seed {wish.seed} cannot be used. Choose a whole number from 0 to 2^63 - 1.")
+    if not 0 <= wish.truncation <= 1:  # also true of NaN
+        raise LikenessError(
+            f"The truncation is {wish.truncation}. Give a number from 0, the mean person, to 1, the full variety."
+        )
+    drawn = sample_person(head, wish.seed)
+    return person_with(person_from_latent(head, wish.truncation * drawn.latent, wish.seed), head, **wish.labels)
+
+
+def generate_head(head: HeadModel, wish: Wish, size: int = 1024, relief: bool = True) -> GeneratedHead:
+    """The head of a wish, its albedo map of `size` texels a side, normals and roughness of at most `RELIEF_PX`.
+
+    relief: False leaves out the normals and makes the skin equally rough all over, for a picture from afar.
+    Raises LikenessError as `person_of` does, FileError where the generator's weights are missing or belong to another
+    version of the labels.
+    """
+    model, drawn = albedo_gan(), person_of(head, wish)
+    latent = model.from_person(drawn.latent, wish.seed)
+    person = replace(drawn, shape=_shape(model, latent, head))
+    features = draw_features(head, person, size)
+    albedo = refined(model.decode(latent), paint_albedo(head, person, features, size, None))
+    roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
+    if relief:
+        fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
+        roughness = fine.roughness[None]
+        normals = normal_map(head, fine.displacement_m, rest_vertices(head, person.shape[None]))
+    materials = Materials(
+        skin_albedo=albedo,
+        skin_roughness=as_bytes(roughness),
+        eye_albedo=paint_eyes(head, person),
+        mouth_albedo=paint_mouth(EYE_SIZE),
+        lash_albedo=paint_lashes(EYE_SIZE),
+        skin_normal=normals,
+    )
+    return GeneratedHead(drawn, latent, person.shape, materials)
+
+
+def refined(generated: Float[Tensor, "3 G G"], painted: UInt8[Tensor, "3 U U"]) -> UInt8[Tensor, "3 U U"]:
+    """What is coarser than `CUTOFF_TEXELS` of `generated` (sRGB 0..1), and what is finer of `painted`, sRGB.
+
+    Pigments add in the logarithm, so a painted freckle darkens a generated skin as much as it did the painted one.
+    """
+    size = painted.shape[-1]
+    side = min(generated.shape[-1], size)
+    log = log_albedo(painted.float() / 255)
+    coarse, wanted = (
+        functional.interpolate(image[None], size=(side, side), mode="area") for image in (log, log_albedo(generated))
+    )
+    change = _blurred(wanted - coarse, CUTOFF_TEXELS * side / generated.shape[-1])
+    wide = functional.interpolate(change, size=(size, size), mode="bicubic")[0]
+    return as_bytes(srgb_from_log(log + wide))
+
+
+def _blurred(image: Float[Tensor, "1 3 G G"], sigma: float) -> Float[Tensor, "1 3 G G"]:
+    """A Gaussian; beyond the border the map is taken to go on as it ends."""
+    reach = math.ceil(3 * sigma)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2).to(image)
+    kernel = (kernel / kernel.sum()).expand(3, 1, -1)
+    padded = functional.pad(image, (reach, reach, reach, reach), mode="replicate")
+    return functional.conv2d(functional.conv2d(padded, kernel[..., None], groups=3), kernel[:, :, None], groups=3)
+
+
+def _reduced(features: Features, size: int) -> Features:
+    """The same features on a map of at most `size` texels a side."""
+    if len(features.wrinkles) <= size:
+        return features
+    maps = torch.stack([getattr(features, f.name) for f in fields(features)])
+    small = functional.interpolate(maps[None], size=(size, size), mode="area")[0]
+    return Features(*small)
+
+
+def _shape(model: StyleGanAlbedo, latent: Float[Tensor, "L W"], head: HeadModel) -> Float[Tensor, "K"]:
+    """The generator's shape, for a head that may have another number of coefficients; the rest is 0."""
+    shape = model.shape(latent)[: head.shape_count].clamp(-SHAPE_LIMIT, SHAPE_LIMIT)
+    return functional.pad(shape, (0, head.shape_count - len(shape))).to(head.template)
+
+
+# ------------------------------------------------------------------------------------------------------------ traits
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A property of a person as people name it, which sets one label or several.
+
+    title: for people. low, high: its range; ends: what the two are called. labels: a value -> values of labels.
+    """
+
+    name: str
+    title: str
+    ends: tuple[str, str]
+    labels: Callable[[float], Mapping[str, float]]
+    low: float = 0.0
+    high: float = 1.0
+
+
+def _ramp(low: float, high: float, x: float) -> float:
+    return min(max((x - low) / (high - low), 0.0), 1.0)
+
+
+def _beard(x: float) -> dict[str, float]:
+    """First the shadow of stubble, then hair, on chin and lip before the cheeks."""
+    return {
+        "stubble": _ramp(0.0, 0.4, x),
+        "beard_chin": _ramp(0.25, 0.9, x),
+        "moustache": _ramp(0.25, 1.0, x),
+        "beard_cheeks": _ramp(0.4, 1.0, x),
+    }
+
+
+def _make_up(x: float) -> dict[str, float]:
+    return {"eyeliner": x, "eyeshadow": 0.7 * x, "blush": 0.7 * x}
+
+
+def _same(label: str) -> Callable[[float], Mapping[str, float]]:
+    return lambda x: {label: x}
+
+
+# Shares of ancestry are weights here: any of them may be given, and they are scaled to sum to one where they must be.
+_ANCESTRY_TRAITS = tuple(f"{name}_ancestry" for name in ANCESTRIES)
+
+TRAITS: dict[str, Trait] = {
+    trait.name: trait
+    for trait in (
+        Trait("age", "Age", ("18 years", "85 years"), _same("age_years"), YOUNGEST, OLDEST),
+        Trait("gender", "Gender", ("feminine", "masculine"), _same("gender")),
+        Trait("weight", "Weight", ("thin", "heavy"), _same("weight")),
+        *(
+            Trait(trait, f"{name.capitalize()} ancestry", ("none", "all"), _same(name))
+            for trait, name in zip(_ANCESTRY_TRAITS, ANCESTRIES, strict=True)
+        ),
+        Trait("skin_tone", "Skin tone", ("light", "dark"), _same("melanin")),
+        Trait("redness", "Redness", ("pale", "ruddy"), lambda x: {"haemoglobin": x, "flush": x}),
+        Trait("freckles", "Freckles", ("none", "many"), _same("freckles")),
+        Trait("wrinkles", "Wrinkles", ("none", "deep"), _same("wrinkles")),
+        Trait("beard", "Beard", ("shaved", "full"), _beard),
+        Trait("brows", "Eyebrows", ("thin", "bushy"), lambda x: {"brow_density": x, "brow_thickness": x}),
+        Trait("hair_colour", "Hair colour", ("blond", "black"), _same("hair_melanin")),
+        Trait("red_hair", "Red hair", ("none", "ginger"), _same("hair_redness")),
+        Trait("grey_hair", "Grey hair", ("none", "white"), _same("grey")),
+        Trait("eye_colour", "Eye colour", ("blue", "dark brown"), _same("iris_melanin")),
+        Trait("green_eyes", "Green in the eyes", ("none", "green or amber"), _same("iris_green")),
+        Trait("lipstick", "Lipstick", ("none", "strong"), _same("lipstick")),
+        Trait("make_up", "Eye make-up and blush", ("none", "strong"), _make_up),
+    )
+}
+
+
+def labels_from(values: Mapping[str, float]) -> dict[str, float]:
+    """Values of `TRAITS` and of labels as values of labels. A label that is named itself wins over a trait.
+
+    Shares of ancestry among the traits are scaled to sum to one where all three are given or their sum is larger.
+    Raises LikenessError for an unknown name, for a trait's value out of its range and for three shares of 0; the values
+    of labels are checked where a person is made of them (`person_of`).
+    """
+    labels: dict[str, float] = {}
+    for name, value in values.items():
+        if name not in TRAITS and name not in LABEL_NAMES:
+            raise LikenessError(
+                f"There is no trait or label {name!r}. The traits are {', '.join(TRAITS)}; "
+                f"the labels are {', '.join(LABEL_NAMES)}."
+            )
+        if name in TRAITS:
+            trait = TRAITS[name]
+            if not trait.low <= value <= trait.high:  # also true of NaN
+                raise LikenessError(f"{name} was set to {value:g}. Give a number from {trait.low:g} to {trait.high:g}.")
+            labels |= trait.labels(float(value))
+    shares = {n: float(values[trait]) for n, trait in zip(ANCESTRIES, _ANCESTRY_TRAITS, strict=True) if trait in values}
+    total = sum(shares.values())
+    if len(shares) == len(ANCESTRIES) and total == 0:
+        raise LikenessError(f"All of {', '.join(_ANCESTRY_TRAITS)} were set to 0. Raise at least one of them.")
+    if total > 1 or len(shares) == len(ANCESTRIES):
+        labels |= {name: share / total for name, share in shares.items()}
+    return labels | {name: float(value) for name, value in values.items() if name in LABEL_NAMES}
