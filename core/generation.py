@@ -30,6 +30,7 @@ from core.synthesis.people import (
     OLDEST,
     SHAPE_LIMIT,
     YOUNGEST,
+    Labels,
     Person,
     person_from_latent,
     person_with,
@@ -162,36 +163,35 @@ class Trait:
     """A property of a person as people name it, which sets one label or several.
 
     title: for people. low, high: its range; ends: what the two are called. labels: a value -> values of labels.
+    read: what a person has of it; what `labels` sets is read back.
     """
 
     name: str
     title: str
     ends: tuple[str, str]
     labels: Callable[[float], Mapping[str, float]]
+    read: Callable[[Labels], float]
     low: float = 0.0
     high: float = 1.0
+
+
+def _of_label(name: str, title: str, ends: tuple[str, str], label: str, low: float = 0.0, high: float = 1.0) -> Trait:
+    return Trait(name, title, ends, lambda x: {label: x}, lambda labels: getattr(labels, label), low, high)
 
 
 def _ramp(low: float, high: float, x: float) -> float:
     return min(max((x - low) / (high - low), 0.0), 1.0)
 
 
-def _beard(x: float) -> dict[str, float]:
-    """First the shadow of stubble, then hair, on chin and lip before the cheeks."""
-    return {
-        "stubble": _ramp(0.0, 0.4, x),
-        "beard_chin": _ramp(0.25, 0.9, x),
-        "moustache": _ramp(0.25, 1.0, x),
-        "beard_cheeks": _ramp(0.4, 1.0, x),
-    }
+# The part of the beard's range in which each of its labels grows: the shadow of stubble, then hair, on chin and lip
+# before the cheeks.
+_BEARD = {"stubble": (0.0, 0.4), "beard_chin": (0.25, 0.9), "moustache": (0.25, 1.0), "beard_cheeks": (0.4, 1.0)}
 
 
-def _make_up(x: float) -> dict[str, float]:
-    return {"eyeliner": x, "eyeshadow": 0.7 * x, "blush": 0.7 * x}
-
-
-def _same(label: str) -> Callable[[float], Mapping[str, float]]:
-    return lambda x: {label: x}
+def _read_beard(labels: Labels) -> float:
+    """Where on the range the label that is grown farthest stands."""
+    grown = ((name, getattr(labels, name)) for name in _BEARD)
+    return max((_BEARD[name][0] + (_BEARD[name][1] - _BEARD[name][0]) * x for name, x in grown if x > 0), default=0.0)
 
 
 # Shares of ancestry are weights here: any of them may be given, and they are scaled to sum to one where they must be.
@@ -200,26 +200,44 @@ _ANCESTRY_TRAITS = tuple(f"{name}_ancestry" for name in ANCESTRIES)
 TRAITS: dict[str, Trait] = {
     trait.name: trait
     for trait in (
-        Trait("age", "Age", ("18 years", "85 years"), _same("age_years"), YOUNGEST, OLDEST),
-        Trait("gender", "Gender", ("feminine", "masculine"), _same("gender")),
-        Trait("weight", "Weight", ("thin", "heavy"), _same("weight")),
+        _of_label("age", "Age", ("18 years", "85 years"), "age_years", YOUNGEST, OLDEST),
+        _of_label("gender", "Gender", ("feminine", "masculine"), "gender"),
+        _of_label("weight", "Weight", ("thin", "heavy"), "weight"),
         *(
-            Trait(trait, f"{name.capitalize()} ancestry", ("none", "all"), _same(name))
-            for trait, name in zip(_ANCESTRY_TRAITS, ANCESTRIES, strict=True)
+            _of_label(trait, f"{label.capitalize()} ancestry", ("none", "all"), label)
+            for trait, label in zip(_ANCESTRY_TRAITS, ANCESTRIES, strict=True)
         ),
-        Trait("skin_tone", "Skin tone", ("light", "dark"), _same("melanin")),
-        Trait("redness", "Redness", ("pale", "ruddy"), lambda x: {"haemoglobin": x, "flush": x}),
-        Trait("freckles", "Freckles", ("none", "many"), _same("freckles")),
-        Trait("wrinkles", "Wrinkles", ("none", "deep"), _same("wrinkles")),
-        Trait("beard", "Beard", ("shaved", "full"), _beard),
-        Trait("brows", "Eyebrows", ("thin", "bushy"), lambda x: {"brow_density": x, "brow_thickness": x}),
-        Trait("hair_colour", "Hair colour", ("blond", "black"), _same("hair_melanin")),
-        Trait("red_hair", "Red hair", ("none", "ginger"), _same("hair_redness")),
-        Trait("grey_hair", "Grey hair", ("none", "white"), _same("grey")),
-        Trait("eye_colour", "Eye colour", ("blue", "dark brown"), _same("iris_melanin")),
-        Trait("green_eyes", "Green in the eyes", ("none", "green or amber"), _same("iris_green")),
-        Trait("lipstick", "Lipstick", ("none", "strong"), _same("lipstick")),
-        Trait("make_up", "Eye make-up and blush", ("none", "strong"), _make_up),
+        _of_label("skin_tone", "Skin tone", ("light", "dark"), "melanin"),
+        _of_label("redness", "Redness", ("pale", "ruddy"), "haemoglobin"),
+        _of_label("freckles", "Freckles", ("none", "many"), "freckles"),
+        _of_label("wrinkles", "Wrinkles", ("none", "deep"), "wrinkles"),
+        Trait(
+            "beard",
+            "Beard",
+            ("shaved", "full"),
+            lambda x: {name: _ramp(low, high, x) for name, (low, high) in _BEARD.items()},
+            _read_beard,
+        ),
+        Trait(
+            "brows",
+            "Eyebrows",
+            ("thin", "bushy"),
+            lambda x: {"brow_density": x, "brow_thickness": x},
+            lambda labels: (labels.brow_density + labels.brow_thickness) / 2,
+        ),
+        _of_label("hair_colour", "Hair colour", ("blond", "black"), "hair_melanin"),
+        _of_label("red_hair", "Red hair", ("none", "ginger"), "hair_redness"),
+        _of_label("grey_hair", "Grey hair", ("none", "white"), "grey"),
+        _of_label("eye_colour", "Eye colour", ("blue", "dark brown"), "iris_melanin"),
+        _of_label("green_eyes", "Green in the eyes", ("none", "green or amber"), "iris_green"),
+        _of_label("lipstick", "Lipstick", ("none", "strong"), "lipstick"),
+        Trait(
+            "make_up",
+            "Eye make-up",
+            ("none", "strong"),
+            lambda x: {"eyeliner": x, "eyeshadow": 0.7 * x},
+            lambda labels: max(labels.eyeliner, labels.eyeshadow / 0.7 if labels.eyeshadow < 0.7 else 1.0),
+        ),
     )
 }
 
