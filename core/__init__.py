@@ -33,6 +33,7 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     synthesis, albedo
     fitting, texture, generation
     avatar
+    transfer
     pipeline
     gltf, export, evaluation
 """

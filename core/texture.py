@@ -145,6 +145,12 @@ def _regions(head: HeadModel, size: int) -> _Regions:
     return _regions_of(SameHead(head), size)
 
 
+def skin_mask(head: HeadModel, size: int) -> Float[Tensor, "{size} {size}"]:
+    """Where the map shows bare skin on anybody, 0..1: not the scalp, which may bear hair, nor the lids' inner side."""
+    regions = _regions(head, size)
+    return torch.from_numpy(regions.inside * (1 - regions.scalp) * (1 - regions.sockets))
+
+
 @functools.lru_cache(maxsize=4)
 def _regions_of(key: SameHead, size: int) -> _Regions:
     import cv2
