@@ -7,6 +7,7 @@ work, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -26,6 +27,8 @@ from core.errors import FileError, LikenessError, PhotoError
 
 if TYPE_CHECKING:
     from core.avatar import Avatar
+    from core.generation import Wish
+    from core.head import HeadModel
 
 # What a folder is searched for. A file that is named itself is tried whatever it is called.
 PHOTO_SUFFIXES = frozenset(
@@ -47,6 +50,7 @@ Units = Literal["m", "cm", "mm"]
 What = Literal["maps", "photos", "both"]
 
 SHEET_SIDE = 8  # photos along each side of a contact sheet
+GRID_FACE_PX = 256  # of a face in the grid of random heads
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made if it does not exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
@@ -189,29 +193,132 @@ def reconstruct(
     _make_heads([(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)], one, out, as_json)
 
 
+def _list_labels(wanted: bool) -> None:
+    """What `--label` takes: the traits, with what the two ends of their range are called, and the labels."""
+    if not wanted:
+        return
+    from core.generation import TRAITS
+    from core.synthesis.people import LABEL_NAMES, label_range
+
+    for name, trait in TRAITS.items():
+        typer.echo(f"{name:18} {trait.low:g} .. {trait.high:g}  {trait.title}: {trait.ends[0]} .. {trait.ends[1]}")
+    for name in LABEL_NAMES:
+        if name not in TRAITS:
+            low, high = label_range(name)
+            typer.echo(f"{name:18} {low:g} .. {high:g}")
+    raise typer.Exit
+
+
 @cli.command()
 def generate(
     out: Out,
     count: Annotated[int, typer.Option("--count", min=1, help="How many heads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first head; the next ones count up.")] = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME=VALUE",
+            help="What they all have, such as age=60, beard=0.8 or melanin=0.3. Repeatable.",
+        ),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Say what --label takes, and stop.", is_eager=True, callback=_list_labels)
+    ] = False,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="0: the mean person, 1: the full variety of people. Default: 0.8.", show_default=False
+        ),
+    ] = None,
     attribute: Annotated[
         list[str] | None,
-        typer.Option("--attribute", metavar="NAME=AMOUNT", help="Such as age=0.5; +-1 is a clear change. Repeatable."),
+        typer.Option(
+            "--attribute", metavar="NAME=AMOUNT", help="Of the shape alone: age=0.5; +-1 is a clear change. Repeatable."
+        ),
+    ] = None,
+    obj: Annotated[bool, typer.Option("--obj", help="OBJ, MTL and their textures too.")] = False,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE.png", help="A picture of all faces, side by side.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make random heads: the same three files each. The same seed gives the same head."""
-    attributes = _attributes(attribute or [])
+    """Make random heads: the same three files each, and NAME.png, the albedo map.
+
+    NAME.json also holds the parameters: every label, the shape's coefficients, the generator's latent. The same
+    options give the same heads.
+    """
+    attributes, asked = _pairs(attribute or [], "--attribute", "AMOUNT"), _pairs(label or [], "--label", "VALUE")
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{grid} does not end in .png.", param_hint="--grid")
     with sentences(as_json):
         _folder(out)
-    from core import pipeline
+        if grid is not None:
+            _folder(grid.parent)
+    from core import generation, pipeline
+
+    chosen = generation.TRUNCATION if truncation is None else truncation
 
     def one(own_seed: int, report: Callable[[str, float], None]) -> Avatar:
         report("generate", 0.0)
-        return pipeline.generate(own_seed, attributes or None)
+        avatar = pipeline.generate(own_seed, asked, chosen)
+        return pipeline.reshape(avatar, attributes) if attributes else avatar
 
     seeds = range(seed, seed + count)
-    _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json)
+    if grid is not None:
+        _use_own_cores()
+        with sentences(as_json):
+            wanted = generation.labels_from(asked)
+            _draw_grid(grid, [generation.Wish(s, wanted, chosen) for s in seeds])
+    extra = functools.partial(_write_generated, with_obj=obj)
+    _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json, extra)
+
+
+def _draw_grid(path: Path, wishes: list[Wish]) -> None:
+    """The faces of heads in rows, as many columns as rows or one more."""
+    import torch
+    from PIL import Image
+
+    from core import pipeline
+    from core.avatar import write_whole
+
+    faces = pipeline.thumbnails(wishes, GRID_FACE_PX)
+    columns = math.ceil(math.sqrt(len(faces)))
+    faces += [torch.full_like(faces[0], 255)] * (-len(faces) % columns)
+    rows = [torch.cat(faces[k : k + columns], dim=2) for k in range(0, len(faces), columns)]
+    buffer = io.BytesIO()
+    Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
+
+
+def _write_generated(
+    head: HeadModel, avatar: Avatar, folder: Path, name: str, with_obj: bool
+) -> tuple[list[Path], dict[str, Any]]:
+    """The further files of a random head, and its parameters."""
+    from PIL import Image
+
+    from core.avatar import write_whole
+    from core.export import export as write_file
+    from core.generation import Wish, person_of
+    from core.synthesis.people import LABEL_NAMES
+
+    buffer = io.BytesIO()
+    Image.fromarray(avatar.materials.skin_albedo.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    files = [folder / f"{name}.png"]
+    write_whole(files[0], buffer.getvalue())
+    if with_obj:
+        files.append(folder / f"{name}.obj")
+        write_file(head, avatar, "obj", files[1])
+    provenance = avatar.provenance
+    assert provenance.seed is not None and provenance.truncation is not None and avatar.latent is not None
+    labels = person_of(head, Wish(provenance.seed, provenance.labels, provenance.truncation)).labels
+    return files, {
+        "person": {label: getattr(labels, label) for label in LABEL_NAMES},
+        "shape": avatar.shape.tolist(),
+        # One w, which every layer has.
+        "w": avatar.latent[0].tolist(),
+        "generator": avatar.generator,
+    }
 
 
 @cli.command()
@@ -336,14 +443,15 @@ def _names(paths: list[Path]) -> list[str]:
     return names
 
 
-def _attributes(words: list[str]) -> dict[str, float]:
-    attributes: dict[str, float] = {}
+def _pairs(words: list[str], option: str, kind: str) -> dict[str, float]:
+    """NAME=AMOUNT as numbers by name."""
+    pairs: dict[str, float] = {}
     for word in words:
         name, _, amount = word.partition("=")
         if not name or not _is_number(amount):
-            raise typer.BadParameter(f"{word!r} is not NAME=AMOUNT, such as age=0.5.", param_hint="--attribute")
-        attributes[name] = float(amount)
-    return attributes
+            raise typer.BadParameter(f"{word!r} is not NAME={kind}, such as age=0.5.", param_hint=option)
+        pairs[name] = float(amount)
+    return pairs
 
 
 def _make_heads(
@@ -351,8 +459,10 @@ def _make_heads(
     make: Callable[[Any, Callable[[str, float], None]], Avatar],
     out: Path,
     as_json: bool,
+    extra: Callable[[HeadModel, Avatar, Path, str], tuple[list[Path], dict[str, Any]]] | None = None,
 ) -> None:
-    """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes)."""
+    """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes). extra:
+    writes more files of a head into the folder, by its file name; returns them and what else NAME.json says."""
     from core.avatar import save_avatar, write_whole
     from core.gltf import glb_bytes
     from core.head import load_head
@@ -374,7 +484,10 @@ def _make_heads(
                 write_whole(files[0], glb_bytes(head, avatar))
                 save_avatar(avatar, files[1])
                 summary = {"source": source, **summarise(avatar)}
-                write_whole(files[2], (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+                more, details = extra(head, avatar, out, name) if extra else ([], {})
+                files += more
+                document = json.dumps(summary | details, indent=2, ensure_ascii=False)
+                write_whole(files[2], (document + "\n").encode("utf-8"))
             except LikenessError as error:
                 failed.append({"source": source, "error": str(error)})
                 _complain(f"{source}: {error}")
@@ -411,6 +524,8 @@ def summarise(avatar: Avatar) -> dict[str, Any]:
         "made_from": provenance.source,
         "seed": provenance.seed,
         "attributes": dict(provenance.attributes),
+        "labels": dict(provenance.labels),
+        "truncation": provenance.truncation,
         "seconds": {stage: round(duration, 4) for stage, duration in provenance.seconds.items()},
         "residuals": dict(quality.residuals),
         "quality": {

@@ -42,7 +42,7 @@ from core.synthesis.skins import paint_albedo
 # Share of the spread of people: at 1 one head in a few looks odd, at 0.5 all look related.
 TRUNCATION = 0.8
 RELIEF_PX = 512  # of normals and roughness, at most: finer ones take seconds and show nothing more at arm's length
-PLAIN_ROUGHNESS = 0.55
+PLAIN_ROUGHNESS, PREVIEW_EYE_PX = 0.55, 96
 # Standard deviation, in texels of the generator's map, of the Gaussian that divides the generator's share of the
 # picture from the painter's.
 CUTOFF_TEXELS = 2.0
@@ -87,10 +87,11 @@ def person_of(head: HeadModel, wish: Wish) -> Person:
     return person_with(person_from_latent(head, wish.truncation * drawn.latent, wish.seed), head, **wish.labels)
 
 
-def generate_head(head: HeadModel, wish: Wish, size: int = 1024, relief: bool = True) -> GeneratedHead:
+def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool = False) -> GeneratedHead:
     """The head of a wish, its albedo map of `size` texels a side, normals and roughness of at most `RELIEF_PX`.
 
-    relief: False leaves out the normals and makes the skin equally rough all over, for a picture from afar.
+    preview: for a picture from afar, in a fraction of the time: the skin without normals and equally rough all over,
+    small maps of the eyes.
     Raises LikenessError as `person_of` does, FileError where the generator's weights are missing or belong to another
     version of the labels.
     """
@@ -100,14 +101,14 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, relief: bool = 
     features = draw_features(head, person, size)
     albedo = refined(model.decode(latent), paint_albedo(head, person, features, size, None))
     roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
-    if relief:
+    if not preview:
         fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
         roughness = fine.roughness[None]
         normals = normal_map(head, fine.displacement_m, rest_vertices(head, person.shape[None]))
     materials = Materials(
         skin_albedo=albedo,
         skin_roughness=as_bytes(roughness),
-        eye_albedo=paint_eyes(head, person),
+        eye_albedo=paint_eyes(head, person, PREVIEW_EYE_PX if preview else EYE_SIZE),
         mouth_albedo=paint_mouth(EYE_SIZE),
         lash_albedo=paint_lashes(EYE_SIZE),
         skin_normal=normals,

@@ -346,7 +346,7 @@ def thumbnails(wishes: Sequence[Wish], size_px: int = 160) -> list[UInt8[Tensor,
     )
     pictures = []
     for wish in wishes:
-        made = generate_head(head, wish, THUMBNAIL_MAP_PX, relief=False)
+        made = generate_head(head, wish, THUMBNAIL_MAP_PX, preview=True)
         vertices = head.rest_vertices(made.shape[None], made.shape.new_zeros(1, len(head.expression_names)))
         with torch.no_grad():
             picture = render_head(head, vertices, made.materials, camera, shadows=False)[0]

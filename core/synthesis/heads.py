@@ -92,7 +92,7 @@ def rest_vertices(head: HeadModel, shape: Float[Tensor, "1 K"]) -> Float[Tensor,
     return head.rest_vertices(shape, shape.new_zeros(1, len(head.expression_names)))[0]
 
 
-def paint_eyes(head: HeadModel, person: Person) -> UInt8[Tensor, "3 E E"]:
+def paint_eyes(head: HeadModel, person: Person, size: int = EYE_SIZE) -> UInt8[Tensor, "3 {size} {size}"]:
     """Irises of the labels' colour; the size of iris and pupil and the fibres by the seed.
 
     Visible irises measure 11.7 +- 0.4 mm whatever the size of the head (Ruefer et al. 2005), which is how a photo
@@ -101,7 +101,7 @@ def paint_eyes(head: HeadModel, person: Person) -> UInt8[Tensor, "3 E E"]:
     rng = person_rng(person, _EYES_STREAM)
     return paint_eye(
         iris_colour(person.labels),
-        size=EYE_SIZE,
+        size=size,
         seed=int(rng.integers(1 << 31)),
         pupil_diameter_m=float(rng.uniform(*PUPIL_RANGE_M)),
         iris_radius_uv=iris_radius_uv(
