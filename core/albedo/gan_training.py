@@ -66,7 +66,7 @@ class GanSettings:
     size: int = 256  # texels a side of the generated maps; a power of two
     style_dim: int = 512  # of z and w; the person's latent takes the first numbers of z
     mapping_layers: int = 2  # of 8 in the paper: independent normal factors need little disentangling
-    channel_multiplier: float = 0.5  # of the widths from 64 texels a side on; see stylegan2.GeneratorConfig
+    channel_multiplier: float = 0.25  # of the widths from 64 texels a side on; see stylegan2.GeneratorConfig
     channel_max: int = 192  # of any width; 512 in the paper
 
     # How long
@@ -79,7 +79,7 @@ class GanSettings:
     seed: int = 0
 
     # Supervised terms. All are means over texels of differences of maps in -1..1.
-    supervised_rate: float = 5e-3  # Adam's; with 2e-3 the same error takes twice the images
+    supervised_rate: float = 8e-3  # Adam's; with 2e-3 the same error takes twice the images of 5e-3
     mapping_boost: float = 30.0  # of the mapping network's rate, which StyleGAN2 divides by 100 for the game's sake
     supervised_betas: tuple[float, float] = (0.9, 0.99)
     warm_up_images: int = 400  # the rate rises linearly: Adam's first steps are as long as its later ones
@@ -128,7 +128,7 @@ class GanSettings:
 
 
 PRESETS: dict[str, GanSettings] = {
-    # Two cores: what an hour can teach. A quarter of the public networks' width from 64 texels on, where nearly all the
+    # Two cores: what an hour can teach. An eighth of the public networks' width from 64 texels on, where nearly all the
     # time goes.
     "cpu": GanSettings(small_images=30_000),
     # One Hopper card: 256 texels, ADA's "auto" widths; everything resides on the card.
