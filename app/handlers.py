@@ -351,8 +351,7 @@ class Handlers:
             wishes = [Wish(seed, labels, truncation) for seed in seeds]
             pictures = make.faces(wishes)
             return tuple(
-                Face(wish.seed, make.person(wish).text, picture)
-                for wish, picture in zip(wishes, pictures, strict=True)
+                Face(wish.seed, make.person(wish).text, picture) for wish, picture in zip(wishes, pictures, strict=True)
             )
 
         def done(faces: tuple[Face, ...]) -> PageUpdate:
@@ -406,9 +405,7 @@ class Handlers:
             return
         yield from self._change(visitor, edit, "changing the shape", lambda: setattr(visitor, "at", at))
 
-    def _change(
-        self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[], None]
-    ) -> Iterator[PageUpdate]:
+    def _change(self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[], None]) -> Iterator[PageUpdate]:
         """Show the head of a step. recorded: called once it is there, to say where in the history that is."""
         held = self._held(visitor, edit.wish)
         if held is None and edit.wish is not None:

@@ -2,7 +2,20 @@
 //
 // What is set lives in `Panels` and not in the page's elements: a panel that is mounted again shows the same.
 
-import { button, checkbox, choice, clamp, heading, make, note, pad, percent, slider, still } from "./controls.js";
+import {
+  button,
+  checkbox,
+  choice,
+  clamp,
+  group,
+  heading,
+  make,
+  note,
+  pad,
+  percent,
+  slider,
+  still,
+} from "./controls.js";
 import { ARKIT_GROUPS, PRESETS, sliderGroups } from "./expressions.js";
 
 const PRESET_MS = 220;
@@ -255,18 +268,8 @@ export class Panels {
         write: (value) => this.#setWeights(Object.fromEntries(names.map((name) => [name, value]))),
       }),
     );
-    const count = make("span", { className: "count" });
-    const element = make("details", {}, make("summary", {}, title, count));
-    // On a phone the headings alone fill the screen.
-    element.open = this.#open.get(title) ?? matchMedia("(width > 900px)").matches;
-    element.addEventListener("toggle", () => this.#open.set(title, element.open));
-    element.append(...controls.map((control) => control.element));
-    const refresh = () => {
-      controls.forEach((control) => control.refresh());
-      const moved = sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
-      count.textContent = moved ? `${moved} moved` : "";
-    };
-    return { element, refresh };
+    const moved = () => sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
+    return group({ title, controls, open: this.#open, count: () => (moved() ? `${moved()} moved` : "") });
   }
 
   #pose() {
