@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from core.albedo.model import AlbedoModel
+from core.albedo.model import AlbedoModel, resize_map
 from core.atlas import atlas_lookup, interpolate, positions
 from core.color import linear_to_srgb, luminance, srgb_to_linear
 from core.head import PARTS, HeadModel
@@ -92,11 +92,18 @@ def paste(
     return torch.where(mask >= 1, albedo, mixed)
 
 
+def imagined(model: AlbedoModel, albedo: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"]) -> Float[Tensor, "3 U U"]:
+    """The whole map, at the size given, that a model makes of what is seen of one (sRGB 0..1, as `AlbedoModel.fit`).
+    What is seen is in it only as the model understood it. Larger than the model's it is smooth."""
+    made = model.decode(model.fit(*resize_map(albedo, mask, model.size)))
+    return resize_map(made, made.new_ones(made.shape[1:]), albedo.shape[-1])[0]
+
+
 def completed_by(model: AlbedoModel) -> Completer:
     """Fit, decode, and paste what was seen over it."""
 
     def complete(albedo: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"]) -> Float[Tensor, "3 U U"]:
-        return paste(albedo, mask, model.decode(model.fit(albedo, mask)))
+        return paste(albedo, mask, imagined(model, albedo, mask))
 
     return complete
 

@@ -418,6 +418,9 @@ class StyleGanAlbedo:
             with torch.no_grad():
                 return float(((image().clamp(-1, 1) - target).abs().mean(0) * mask).sum() / mask.sum()) / 2
 
+        before = residual()
+        if settings.evaluations == 0:
+            return Inversion(self.space.unwhiten(common + layers).detach(), before, before)
         # With its line search, not Adam: in a dozen steps Adam, which moves every coordinate alike, moves those that
         # the map says nothing about as far as the others, and ends behind its start.
         optimiser = torch.optim.LBFGS(
@@ -434,9 +437,7 @@ class StyleGanAlbedo:
             value.backward()
             return value
 
-        before = residual()
-        if settings.evaluations > 0:
-            optimiser.step(loss)
+        optimiser.step(loss)
         return Inversion(self.space.unwhiten(common + layers).detach(), residual(), before)
 
     def _likely_start(
