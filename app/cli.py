@@ -251,25 +251,23 @@ def generate(
     attributes, asked = _pairs(attribute or [], "--attribute", "AMOUNT"), _pairs(label or [], "--label", "VALUE")
     if grid is not None and grid.suffix.lower() != ".png":
         raise typer.BadParameter(f"{grid} does not end in .png.", param_hint="--grid")
-    with sentences(as_json):
-        _folder(out)
-        if grid is not None:
-            _folder(grid.parent)
     from core import generation, pipeline
 
     chosen = generation.TRUNCATION if truncation is None else truncation
+    seeds = range(seed, seed + count)
+    with sentences(as_json):
+        wanted = generation.labels_from(asked)
+        _folder(out)
+        if grid is not None:
+            _folder(grid.parent)
+            _use_own_cores()
+            _draw_grid(grid, [generation.Wish(s, wanted, chosen) for s in seeds])
 
     def one(own_seed: int, report: Callable[[str, float], None]) -> Avatar:
         report("generate", 0.0)
-        avatar = pipeline.generate(own_seed, asked, chosen)
+        avatar = pipeline.generate(own_seed, wanted, chosen)
         return pipeline.reshape(avatar, attributes) if attributes else avatar
 
-    seeds = range(seed, seed + count)
-    if grid is not None:
-        _use_own_cores()
-        with sentences(as_json):
-            wanted = generation.labels_from(asked)
-            _draw_grid(grid, [generation.Wish(s, wanted, chosen) for s in seeds])
     extra = functools.partial(_write_generated, with_obj=obj)
     _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json, extra)
 

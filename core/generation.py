@@ -32,6 +32,7 @@ from core.synthesis.people import (
     YOUNGEST,
     Labels,
     Person,
+    label_range,
     person_from_latent,
     person_with,
     sample_person,
@@ -247,20 +248,21 @@ def labels_from(values: Mapping[str, float]) -> dict[str, float]:
     """Values of `TRAITS` and of labels as values of labels. A label that is named itself wins over a trait.
 
     Shares of ancestry among the traits are scaled to sum to one where all three are given or their sum is larger.
-    Raises LikenessError for an unknown name, for a trait's value out of its range and for three shares of 0; the values
-    of labels are checked where a person is made of them (`person_of`).
+    Raises LikenessError for an unknown name, a value out of its range and three shares of 0. Proportions of ancestry
+    given as labels are checked where a person is made of them (`person_of`).
     """
     labels: dict[str, float] = {}
     for name, value in values.items():
-        if name not in TRAITS and name not in LABEL_NAMES:
+        trait = TRAITS.get(name)
+        if trait is None and name not in LABEL_NAMES:
             raise LikenessError(
                 f"There is no trait or label {name!r}. The traits are {', '.join(TRAITS)}; "
                 f"the labels are {', '.join(LABEL_NAMES)}."
             )
-        if name in TRAITS:
-            trait = TRAITS[name]
-            if not trait.low <= value <= trait.high:  # also true of NaN
-                raise LikenessError(f"{name} was set to {value:g}. Give a number from {trait.low:g} to {trait.high:g}.")
+        low, high = label_range(name) if trait is None else (trait.low, trait.high)
+        if not low <= value <= high:  # also true of NaN
+            raise LikenessError(f"{name} was set to {value:g}. Give a number from {low:g} to {high:g}.")
+        if trait is not None:
             labels |= trait.labels(float(value))
     shares = {n: float(values[trait]) for n, trait in zip(ANCESTRIES, _ANCESTRY_TRAITS, strict=True) if trait in values}
     total = sum(shares.values())
