@@ -258,9 +258,9 @@ def test_impossible_edits_are_refused(label: str, amount: float, sentence: str):
 def test_disentanglement_is_measured_in_deviations():
     """Labels written into maps and shapes: 0.01 melanin for each year of age, half of what is asked of proportions."""
     scale = torch.tensor([15.0, 0.2, 0.1, 0.1, 0.1, 1.0, 0.0])
-    ends = dict(
-        zip(LABELS, [(40.0, 55.0), (0.3, 0.5), (0.1, 0.4), (0.1, 0.4), (0.1, 0.4), (0.0, 1.0), (0.3, 0.3)], strict=True)
-    )
+    proportion = (0.1, 0.4)
+    all_ends = ((40.0, 55.0), (0.3, 0.5), *[proportion] * 3, (0.0, 1.0), (0.3, 0.3))
+    ends: dict[str, tuple[float, float]] = {label: pair for label, pair in zip(LABELS, all_ends, strict=True)}
 
     def draw(seed: int, label: str, value: float) -> tuple[Tensor, Tensor]:
         if label in ("noise", "constant"):
@@ -345,8 +345,9 @@ def test_few_channels_do_what_all_do():
 
 def test_labels_that_do_not_show_have_no_styles():
     generator, shape_head = copy.deepcopy(networks())
-    for to_rgb in (generator.to_rgb1, *generator.to_rgbs):
-        to_rgb.conv.weight.data.zero_()
+    for module in generator.modules():
+        if isinstance(module, stylegan2.ToRGB):
+            module.conv.weight.data.zero_()
     blind = dataclasses.replace(
         model(), joint=stylegan_albedo.JointGenerator(generator, shape_head).requires_grad_(False)
     )
