@@ -175,7 +175,7 @@ def test_a_contact_sheet_is_photos_side_by_side() -> None:
     reports: list[tuple[int, int]] = []
     sheet = contact_sheet(head, [7, 8, 9], tile=32, columns=2, map_size=64, progress=lambda *now: reports.append(now))
     assert sheet.shape == (64, 64, 3) and (sheet[32:, 32:] == 255).all()
-    person = sample_head(head, 8, 64, normals=False)
+    person = sample_head(head, 8, 64)
     photo = sample_photo(
         head, 8, yaw_range_deg=synthesis.SHEET_YAW_DEG, size=32, supersample=2, person=person, centred=True
     )

@@ -51,6 +51,9 @@ CHIN_M = -0.115  # a little below it on the mean head
 MARGIN = 0.06  # beside a head that fills the picture, in units of the head's size
 SHAPE_LIMIT = 2.5  # standard deviations: rarer shapes are one in eighty per coefficient and the first to look odd
 NEUTRAL_SHARE = 1 / 3
+# Spread of the colours of walls and rooms, sRGB. Rooms are muted; the garish ones belong to the measurements that were
+# made with them (of the detector's errors, of fidelity).
+MUTED, GARISH = 0.03, 0.08
 
 # Actions that a face does by itself, each a set of ARKit names that move together. "*" stands for both sides.
 ACTIONS: tuple[tuple[str, ...], ...] = (
@@ -192,7 +195,7 @@ def sample_photo(
         camera,
         light,
         supersample=supersample,
-        background=_background(for_picture, size),
+        background=_background(for_picture, size, GARISH if person is None else MUTED),
     )[0]
     return SyntheticPhoto(
         _develop(picture, for_picture),
@@ -226,7 +229,7 @@ def contact_sheet(
     rows = math.ceil(len(seeds) / columns)
     sheet = np.full((rows * tile, columns * tile, 3), 255, np.uint8)
     for i, seed in enumerate(seeds):
-        person = sample_head(head, seed, map_size, sources, normals=False)
+        person = sample_head(head, seed, map_size, sources)
         photo = sample_photo(
             head, seed, yaw_range_deg=SHEET_YAW_DEG, size=tile, supersample=2, person=person, centred=True
         )
@@ -497,10 +500,10 @@ def _tint(rng: np.random.Generator, spread: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------- the picture
 
 
-def _background(rng: np.random.Generator, size: int) -> Float[Tensor, "3 {size} {size}"]:
-    """A plain wall, a gradient, or the blotches of a room out of focus; sRGB."""
+def _background(rng: np.random.Generator, size: int, colour: float) -> Float[Tensor, "3 {size} {size}"]:
+    """A plain wall, a gradient, or the blotches of a room out of focus; sRGB. colour: spread of hues."""
     kind = int(rng.integers(3))
-    colours = torch.from_numpy(rng.uniform(0.08, 0.95, (4, 1)) + rng.normal(0, 0.08, (4, 3))).float()
+    colours = torch.from_numpy(rng.uniform(0.08, 0.95, (4, 1)) + rng.normal(0, colour, (4, 3))).float()
     if kind == 0:
         grid = colours[:1].T.reshape(3, 1, 1)
     elif kind == 1:
@@ -508,7 +511,8 @@ def _background(rng: np.random.Generator, size: int) -> Float[Tensor, "3 {size} 
     else:
         cells = int(rng.integers(3, 12))
         contrast = rng.uniform(0.03, 0.25)
-        blotches = rng.normal(0, contrast, (1, cells, cells)) + rng.normal(0, contrast / 3, (3, cells, cells))
+        hue = contrast * (colour / GARISH) / 3
+        blotches = rng.normal(0, contrast, (1, cells, cells)) + rng.normal(0, hue, (3, cells, cells))
         grid = colours[0, :, None, None] + torch.from_numpy(blotches).float()
     mode = "bicubic" if kind == 2 else "bilinear"
     picture = functional.interpolate(grid[None], size=(size, size), mode=mode, align_corners=kind == 1)
