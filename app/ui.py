@@ -253,26 +253,14 @@ def build(actions: Handlers) -> gr.Blocks:
 
         def on_draw(event: gr.EventData, request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
             wish = _wish(event)
-            yield from _rows(
-                actions.random_head(
-                    session_of(request),
-                    api.whole(wish.get("seed"), "seed"),
-                    _amounts(amounts),
-                    api.numbers(wish.get("traits"), "trait"),
-                    api.number(wish.get("truncation"), "truncation"),
-                )
-            )
+            seed = api.whole(wish.get("seed"), "seed")
+            yield from _rows(actions.random_head(session_of(request), seed, _amounts(amounts), *_people(wish)))
 
         def on_faces(event: gr.EventData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
             wish = _wish(event)
             seeds = wish.get("seeds")
-            updates = actions.faces(
-                session_of(request),
-                [api.whole(seed, "seed") for seed in (seeds if isinstance(seeds, list) else [])],
-                api.numbers(wish.get("traits"), "trait"),
-                api.number(wish.get("truncation"), "truncation"),
-            )
-            for row in _rows(updates):
+            seeds = [api.whole(seed, "seed") for seed in (seeds if isinstance(seeds, list) else [])]
+            for row in _rows(actions.faces(session_of(request), seeds, *_people(wish))):
                 # The second mailbox in place of the first.
                 yield row[:2]
 
@@ -321,8 +309,13 @@ def build(actions: Handlers) -> gr.Blocks:
 
 def _wish(event: gr.EventData) -> Mapping[str, Any]:
     """What page.js asks for, as it came; see person.js."""
-    wish = (event._data or {}).get("wish")
+    wish = event._data.get("wish") if isinstance(event._data, Mapping) else None
     return wish if isinstance(wish, Mapping) else {}
+
+
+def _people(wish: Mapping[str, Any]) -> tuple[dict[str, float], float]:
+    """What is fixed of people, and how far they may be from the average."""
+    return api.numbers(wish.get("traits"), "trait"), api.number(wish.get("truncation"), "truncation")
 
 
 def _amounts(values: tuple[float, ...]) -> dict[str, float]:
