@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import operator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -186,19 +185,22 @@ class HeadModel:
 
 
 class SameHead:
-    """A head model as a key of caches: the same template, atlas and regions, by identity, which the key keeps alive."""
+    """A head model as a key of caches: the same name, template, faces, atlas, regions and landmarks, by identity, which
+    the key keeps alive. What is drawn of a head depends on no more than that, not on its expressions."""
 
     def __init__(self, head: HeadModel) -> None:
         self.head = head
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.head.template, self.head.uv, self.head.regions
+        parts = [head.template, head.faces, head.face_part, head.uv, head.uv_faces, head.regions]
+        for embedding in head.landmarks.values():
+            parts += [embedding.face_index, embedding.barycentric]
+        self._key = (head.name, head.region_names, tuple(head.landmarks), *map(id, parts))
 
     def __hash__(self) -> int:
-        return hash(tuple(map(id, self._parts())))
+        return hash(self._key)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, SameHead) and all(map(operator.is_, self._parts(), other._parts()))
+        return isinstance(other, SameHead) and self._key == other._key
 
 
 @functools.lru_cache(maxsize=1)

@@ -240,3 +240,11 @@ def test_a_head_without_landmarks_gets_spots_and_no_more(make):
     ):
         assert getattr(drawn, name).abs().max() == 0
     assert drawn.pores.max() > 0 and drawn.moles.max() > 0
+
+
+def test_a_head_without_landmarks_is_not_taken_for_the_one_with_them(head: HeadModel):
+    """They share template and atlas; what was worked out for one is kept, and must not serve the other."""
+    size = 48  # of no other test
+    bare, whole = (draw_features(one, person(EVERYTHING), size) for one in (replace(head, landmarks={}), head))
+    assert bare.brows.max() == 0 and bare.beard.max() == 0
+    assert whole.brows.max() > 0 and whole.beard.max() > 0

@@ -595,8 +595,11 @@ def test_the_same_head_is_the_same_key_whatever_its_expressions(head: HeadModel)
     key = SameHead(head)
     same = SameHead(dataclasses.replace(head, expression_basis=2 * head.expression_basis))
     assert key == same and hash(key) == hash(same) and key != head
-    for part in ("template", "uv", "regions"):
+    assert key == SameHead(head.to("cpu")), "which moves nothing"
+    for part in ("template", "faces", "face_part", "uv", "uv_faces", "regions"):
         assert key != SameHead(dataclasses.replace(head, **{part: getattr(head, part).clone()})), part
+    assert key != SameHead(dataclasses.replace(head, name="another"))
+    assert key != SameHead(dataclasses.replace(head, landmarks={})), "eyebrows and lips are drawn by landmarks"
 
 
 def test_to_moves_everything(head: HeadModel):

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions
-from core.head import HeadModel
+from core.head import HeadModel, SameHead
 from core.synthesis.painting import BROWS, LIPS_OUTER, enlarge, noise_3d, skin_fields, smooth_step
 from core.synthesis.people import Person
 from core.synthesis.wrinkles import wrinkle_depth
@@ -270,16 +270,8 @@ class Canvas:
 
 def canvas_of(head: HeadModel, size: int) -> Canvas:
     """The canvas of a head at a size; the last few are kept."""
-    key = (head.template, head.uv, size)
-    if key not in _CANVASES:
-        if len(_CANVASES) >= 3:
-            _CANVASES.pop(next(iter(_CANVASES)))
-        _CANVASES[key] = _make_canvas(head, size)
-    return _CANVASES[key]
+    return _make_canvas(SameHead(head), size)
 
-
-# Tensors hash by identity; the key keeps them alive, so an identity is never used twice.
-_CANVASES: dict[tuple[Tensor, Tensor, int], Canvas] = {}
 
 # Size of the cells, and whether they are finer than texels.
 _SCALES = {
@@ -291,7 +283,9 @@ _SCALES = {
 }
 
 
-def _make_canvas(head: HeadModel, size: int) -> Canvas:
+@functools.lru_cache(maxsize=3)
+def _make_canvas(key: SameHead, size: int) -> Canvas:
+    head = key.head
     place = positions(head, head.template, size)
     # A texel of a smaller map sees more of what is finer than itself.
     inside = _places_inside(place, min(max(2048 // size, 2), 4))

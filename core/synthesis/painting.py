@@ -22,7 +22,7 @@ from torch.nn import functional
 from core.atlas import atlas_lookup, positions
 from core.checkpoints import read_safetensors, weights_path
 from core.color import linear_to_srgb, srgb_to_linear
-from core.head import HeadModel
+from core.head import HeadModel, SameHead
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 
 # Log albedo of skin without melanin and with the least blood, and what each pigment takes from it at 1, per
@@ -265,20 +265,12 @@ def enlarge(image: Tensor, size: int) -> Tensor:
 
 
 def skin_fields(head: HeadModel, size: int) -> SkinFields:
-    key = (head.template, head.uv, size)
-    if key not in _CACHE:
-        # A reconstruction alone asks for four sizes.
-        if len(_CACHE) >= 6:
-            _CACHE.pop(next(iter(_CACHE)))
-        _CACHE[key] = _make_fields(head, size)
-    return _CACHE[key]
+    return _make_fields(SameHead(head), size)
 
 
-# Tensors hash by identity; the key keeps them alive, so an identity is never used twice.
-_CACHE: dict[tuple[Tensor, Tensor, int], SkinFields] = {}
-
-
-def _make_fields(head: HeadModel, size: int) -> SkinFields:
+@functools.lru_cache(maxsize=6)  # a reconstruction alone asks for four sizes
+def _make_fields(key: SameHead, size: int) -> SkinFields:
+    head = key.head
     lookup = atlas_lookup(head, size)
     place = positions(head, head.template, size)
     x, y, z = place.unbind(-1)

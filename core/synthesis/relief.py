@@ -18,12 +18,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions
-from core.head import HeadModel
+from core.head import HeadModel, SameHead
 from core.mesh import texture_gradients, vertex_normals
 from core.synthesis.features import Features, person_rng
 from core.synthesis.painting import noise_3d, skin_fields, smooth_step
 from core.synthesis.people import Person
-from core.synthesis.wrinkles import SameHead
 
 SPECULAR_F0 = 0.08  # reflectance at normal incidence of `Relief.specular` = 1, as in the game engines' "specular"
 SKIN_F0 = 0.028  # of skin, refractive index 1.4
