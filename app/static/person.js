@@ -132,6 +132,7 @@ export class PersonPanel {
   #set(changes) {
     Object.assign(this.#wish, changes);
     this.#refresh();
+    clearTimeout(this.#facesTimer);
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
       this.#timer = null;
