@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -15,16 +16,16 @@ from torch.nn import functional
 
 from core.albedo.bundled import albedo_gan, coarse_to_fine
 from core.albedo.completion import turned_head_mask
-from core.albedo.model import bytes_to_map, log_albedo, resize_map
+from core.albedo.model import bytes_to_map, resize_map
 from core.albedo.stylegan_albedo import StyleGanAlbedo
 from core.color import linear_to_srgb, srgb_to_linear
+from core.errors import FileError
 from core.generation import GeneratedHead, Wish, generate_head, labels_from
 from core.head import HeadModel, HeadParameters
 from core.synthesis.heads import as_bytes, sample_head
 from core.synthesis.painting import SkinLook, paint_skin
 from core.synthesis.people import followers
 from core.synthesis.photo import contact_sheet
-from core.synthesis.shards import MapDataset
 from core.synthesis.skins import SkinSources, load_sources
 from core.texture import complete, mirrored
 from core.transfer import transferred
@@ -38,11 +39,11 @@ FIRST_UNSEEN_SEED = 900_000_000
 
 @dataclass(frozen=True)
 class Given:
-    """What the repository does not hold. sources: the CC0 skins (`recipes.makehuman_skins --sources`). maps: the folder
-    of maps that the generator was trained on."""
+    """What the repository does not hold. sources: the CC0 skins (`recipes.makehuman_skins --sources`). benchmarks: what
+    `python -m benchmarks --json` wrote."""
 
     sources: Path | None = None
-    maps: Path | None = None
+    benchmarks: Path | None = None
 
     def skins(self) -> tuple[SkinSources | None, str]:
         """The skins to paint from, and what to call them."""
@@ -74,8 +75,9 @@ def drawn(head: HeadModel, made: GeneratedHead, size: int, yaw_deg: float = 20.0
 def truncations(head: HeadModel, given: Given) -> Image.Image:
     """Three people on their way from the mean person to the full variety."""
     steps = (0.0, 0.25, 0.5, 0.75, 1.0)
-    tiles = [drawn(head, generate_head(head, Wish(seed, {}, t), MAP_PX), 180) for seed in (3, 4, 8) for t in steps]
-    return sheet(tiles, len(steps), tuple(f"truncation {t:g}" for t in steps))
+    seeds = (3, 4, 8)
+    tiles = [drawn(head, generate_head(head, Wish(seed, {}, t), MAP_PX), 180) for seed in seeds for t in steps]
+    return sheet(tiles, len(steps), tuple(f"truncation {t:g}" for t in steps) * len(seeds))
 
 
 def interpolations(head: HeadModel, given: Given) -> Image.Image:
@@ -207,37 +209,27 @@ def blended(
 
 # ------------------------------------------------------------------------------------------------------- neighbours
 
-THUMBNAIL = 32  # texels a side of what is compared
-NEIGHBOURS, NEIGHBOUR_SEEDS = 2, range(8)
-
 
 def neighbours(head: HeadModel, given: Given) -> Image.Image | None:
-    """Random maps of the generator, and those of the training maps that are most like them. None without the maps."""
-    if given.maps is None:
+    """The generated people who are most like somebody in the training set, and that somebody below each. None without
+    benchmarks, which find them (`benchmarks.generation`)."""
+    if given.benchmarks is None:
         return None
-    model, data = albedo_gan(), MapDataset(given.maps)
-    made = [model.decode(model.sample(seed)) for seed in NEIGHBOUR_SEEDS]
-    known = torch.stack([thumbnail(bytes_to_map(data[i].albedo)) for i in range(len(data))])
-    columns = []
-    for albedo in made:
-        nearest = (known - thumbnail(albedo)).square().sum(1).topk(NEIGHBOURS, largest=False).indices.tolist()
-        columns.append([as_bytes(albedo), *(data[i].albedo for i in nearest)])
-    rows = {
-        name: [face_of(to_image(column[row].float()), 150) for column in columns]
-        for row, name in enumerate(("generated", "nearest", "second nearest"))
-    }
+    try:
+        found = json.loads(given.benchmarks.read_text(encoding="utf-8"))["generation"]["nearest"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FileError(
+            f"{given.benchmarks} does not say which people are alike ({error!r}). Name what `python -m benchmarks "
+            "--json FILE` wrote, with its section generation."
+        ) from error
+    sources, _ = given.skins()
+    pairs = found[:7]
+    rows = {"generated": [], "most alike": []}
+    for pair in pairs:
+        rows["generated"].append(drawn(head, generate_head(head, Wish(pair["seed"], {}, 1.0), MAP_PX), 140))
+        real = sample_head(head, pair["training_seed"], MAP_PX, sources)
+        rows["most alike"].append(draw(head, neutral(head, real.person.shape), real.materials, 140, yaw_deg=20))
     return labelled_rows(rows)
-
-
-def thumbnail(albedo: Float[Tensor, "3 U U"]) -> Float[Tensor, "N"]:
-    """What maps are compared by: log albedo, small."""
-    return log_albedo(functional.adaptive_avg_pool2d(albedo, THUMBNAIL)).flatten()
-
-
-def face_of(image: Image.Image, size: int) -> Image.Image:
-    """The middle of a map, the face, as a tile."""
-    side = image.width
-    return fitted(image.crop((side // 5, side // 5, side - side // 5, side - side // 5)), size)
 
 
 PICTURES: dict[str, Callable[[HeadModel, Given], Image.Image | None]] = {

@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, default=DOCS, help="another folder than docs/")
     parser.add_argument("--sources", type=Path, help="the CC0 skins, as `recipes.makehuman_skins --sources` wrote them")
-    parser.add_argument("--maps", type=Path, help="the folder of maps that the albedo generator was trained on")
+    parser.add_argument("--benchmarks", type=Path, help="what `python -m benchmarks --json FILE` wrote")
     options = parser.parse_args(arguments)
     chosen = dict.fromkeys(name for word in options.only for name in GROUPS.get(word, (word,)))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -265,14 +265,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         log.info("%s: %d x %d, %.0f kB", path.name, *picture.size, path.stat().st_size / 1e3)
 
     head = load_head()
-    given = albedo_pictures.Given(options.sources, options.maps)
+    given = albedo_pictures.Given(options.sources, options.benchmarks)
     for name in chosen:
         if name in DRAWN:
             save(name, DRAWN[name](head), JPEG_QUALITY)
         elif name in albedo_pictures.PICTURES:
             picture = albedo_pictures.PICTURES[name](head, given)
             if picture is None:
-                log.info("%s.jpg stays as it is; name the training maps with --maps to draw it.", name)
+                log.info("%s.jpg stays as it is; name the results of the benchmarks with --benchmarks.", name)
             else:
                 save(name, picture, JPEG_QUALITY)
     if wanted := [name for name in chosen if name in screens.SCREENS]:

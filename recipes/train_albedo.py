@@ -110,7 +110,11 @@ class Work:
 
     @property
     def held_out(self) -> Path:
-        return self.folder / "held_out"
+        return self.folder / "heldout"
+
+    @property
+    def detail(self) -> Path:
+        return self.folder / "detail"
 
     @property
     def gan(self) -> Path:
@@ -122,7 +126,8 @@ class Work:
 
     def weights(self, name: str) -> Path:
         """The file of one of `WEIGHT_NAMES` before it is installed."""
-        return (self.gan if name == "albedo_gan" else self.folder) / f"{name}.safetensors"
+        folders = {"albedo_gan": self.gan, "albedo_detail": self.detail}
+        return folders.get(name, self.folder) / f"{name}.safetensors"
 
     def read_record(self) -> dict[str, Any]:
         """What was recorded so far. Raises LikenessError for a record that cannot be read."""
@@ -284,7 +289,7 @@ def make_gan(plan: Plan, work: Work, device: torch.device, say: Say) -> dict[str
     data = MapDataset(work.maps)
     latent_size, shape_count = check_data(data, plan.gan.size)
     gan_training.check_settings(plan.gan, latent_size)
-    networks = gan_training.build_networks(plan.gan, shape_count)
+    networks = gan_training.build_networks(plan.gan, latent_size, shape_count)
     work.gan.mkdir(parents=True, exist_ok=True)
     trainer = gan_training.train(
         networks, data, work.gan, plan.gan, device, minutes=plan.gan_minutes, resume=True, report=say
