@@ -7,7 +7,6 @@ baseline. `benchmarks.generation SECONDS_RUNS` is the process of its own in whic
 from __future__ import annotations
 
 import json
-import math
 import os
 import resource
 import statistics
@@ -375,16 +374,16 @@ class EditRow:
 
     explained: of the label by the reader. own: change of the label itself, ideally 1. worst: the greatest change of
     another label that the reader can read, by amount, and `worst_label`, which. mean: of the amounts for all others.
-    NaN where the label cannot be edited so.
+    None where the label cannot be edited so.
     """
 
     label: str
     method: str
     explained: float
-    own: float
-    worst: float
+    own: float | None
+    worst: float | None
     worst_label: str
-    mean: float
+    mean: float | None
 
 
 Draw = Callable[[int, str, float], tuple[Tensor, Tensor]]
@@ -461,15 +460,13 @@ def edit_rows(
             # Proportions sum to one: what one gains, the others lose.
             kin = set(ANCESTRIES) if label in ANCESTRIES else {label}
             others = [j for j, name in enumerate(names) if name not in kin]
-            amounts = matrix[row, others].abs()
-            worst = int(amounts.argmax())
-            explained = float(reader.explained[judged[row]])
-            rows.append(
-                EditRow(
-                    label, method, explained, float(matrix[row, row]), float(matrix[row, others][worst]),
-                    names[others[worst]], float(amounts.mean()),
-                )
-            )  # fmt: skip
+            explained, amounts = float(reader.explained[judged[row]]), matrix[row, others].abs()
+            if bool(amounts.isnan().any()):
+                rows.append(EditRow(label, method, explained, None, None, "", None))
+                continue
+            which = others[int(amounts.argmax())]
+            own, worst = float(matrix[row, row]), float(matrix[row, which])
+            rows.append(EditRow(label, method, explained, own, worst, names[which], float(amounts.mean())))
     return rows
 
 
@@ -559,35 +556,24 @@ def main(runs: int) -> GenerationSpeed:
 
 
 def section(quick: bool) -> dict[str, Any]:
-    """Print all tables; the numbers."""
+    """Print all tables; these, as `recipes.tables` writes them into the documents, and the numbers."""
     with console.status("generating heads in a process of its own"):
         speed = measure_speed(3 if quick else 9)
-    table = Table("random heads", "")
-    for name, value in speed_lines(asdict(speed)):
-        table.add_row(name, value)
-    console.print(table)
+    tables = {"speed": show(speed_table(speed))}
 
     head, model = load_head(), albedo_gan()
     coarse = CoarseAlbedo.load(weights_path("albedo_coarse"))
     folders = [Path(folder) for folder in os.environ.get(MAPS_VARIABLE, "").split(os.pathsep) if folder]
     with console.status("reading people"):
         material = read_material(folders, model.size, head, quick)
+    about = f"{len(material.held_out)} held-out people, {len(material.trained)} to train on"
     if material.few:
-        console.print(
-            f"Without {MAPS_VARIABLE}, {len(material.trained)} people were painted to compare with and "
-            f"{len(material.held_out)} held out: too few for the numbers below to mean much."
-        )
+        about += f", painted for the purpose (no {MAPS_VARIABLE}): **too few for the numbers to mean much**"
+    console.print(f"{about}.", markup=False)
     with console.status("measuring fidelity"):
         maps = map_fidelity(model, coarse, head, material)
         shapes = shape_fidelity(model, head, material)
-    table = Table("map of held-out people", "mean abs. error, of 255", "90th percentile over people")
-    for row in maps:
-        table.add_row(row.method, f"{row.error:.2f}", f"{row.error_p90:.2f}")
-    console.print(table)
-    table = Table("shape of held-out people", "R2", "vertices, mm")
-    for row in shapes:
-        table.add_row(row.method, f"{row.explained:.3f}", f"{row.error_mm:.2f}")
-    console.print(table)
+    tables |= {"maps": show(map_table(maps)), "shapes": show(shape_table(shapes))}
 
     with console.status("teaching the reader of labels"):
         reader = train_reader(
@@ -595,37 +581,28 @@ def section(quick: bool) -> dict[str, Any]:
         )
     with console.status("generating people"):
         diversity, neighbours = measure_diversity(model, coarse, head, material, reader)
-    table = Table("people", "spread", "precision", "recall", "nearest of training", "modes covered")
-    for row in diversity:
-        numbers = (row.spread, row.precision, row.recall, row.nearest, row.modes)
-        table.add_row(row.people, *(f"{value:.2f}" for value in numbers))
-    console.print(table)
-    console.print(f"{len(material.held_out)} people each; ratios are to as many held-out people.")
+    tables["diversity"] = show(diversity_table(diversity))
 
     ends, deviation = label_ends(material.trained.labels)
     seeds = [NEW_SEED + 10_000 + i for i in range(1 if quick else 3)]
     with console.status("editing") as status:
         methods = edit_methods(model, head, ends, skin_sources())
         edits = edit_rows(methods, reader, ends, deviation, seeds, lambda what: status.update(f"editing: {what}"))
-    table = Table("edit", "labels", "own effect", "worst other", "mean other", title="medians over labels")
-    for line in edit_summary([asdict(row) for row in edits]):
-        table.add_row(*line)
-    console.print(table)
-    table = Table("label", "R2 of reader", *(f"{name}: own / worst" for name in methods))
-    for line in edit_lines([asdict(row) for row in edits]):
-        table.add_row(*line)
-    console.print(table)
+    tables |= {"edit_summary": show(edit_summary(edits)), "edits": show(edit_table(edits))}
+    readable = dict(zip(LABEL_NAMES, reader.explained.tolist(), strict=True))
+    unread = [name for name, share in readable.items() if share < READABLE]
+    console.print(f"The reader cannot judge: {', '.join(unread) or 'none'}.")
     return {
+        "about": about,
+        "tables": tables,
+        "unread": unread,
         "speed": asdict(speed),
-        "trained": len(material.trained),
-        "held_out": len(material.held_out),
-        "few": material.few,
         "maps": [asdict(row) for row in maps],
         "shapes": [asdict(row) for row in shapes],
         "diversity": [asdict(row) for row in diversity],
         "nearest": [asdict(row) for row in neighbours],
-        "reader": dict(zip(LABEL_NAMES, reader.explained.tolist(), strict=True)),
-        "edits": [{k: None if v != v else v for k, v in asdict(row).items()} for row in edits],
+        "reader": readable,
+        "edits": [asdict(row) for row in edits],
     }
 
 
@@ -655,61 +632,107 @@ def measure_diversity(
     return rows, nearest_people(reader, whole, seeds, material)
 
 
-# ------------------------------------------------------------------------------------------------- lines of tables
+# ------------------------------------------------------------------------------------------------- tables
 
 
-def speed_lines(speed: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the documents and the terminal say of a `GenerationSpeed`."""
-    return [
-        (f"generator alone, map of {speed['size']} texels", f"{speed['decode_ms']:.0f} ms"),
-        ("its shape", f"{speed['shape_ms']:.1f} ms"),
-        ("random head, skin and shape, whole", f"{speed['head_ms']:.0f} ms"),
-        ("the first one, with models to be read", f"{speed['first_s']:.1f} s"),
-        ("nine small pictures to choose from", f"{speed['grid_ms']:.0f} ms"),
-        ("memory before / at its peak", f"{speed['rest_mb']:.0f} / {speed['peak_mb']:.0f} MB"),
-        ("weights", f"{speed['weights_mb']:.1f} MB, {speed['parameters'] / 1e6:.1f} million"),
-    ]
+@dataclass(frozen=True)
+class Shown:
+    """A table as it is printed here and written into the documents."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
 
 
-def edit_summary(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """For each method: how many labels it can edit, and medians over those that all methods can edit."""
-    by_method: dict[str, dict[str, Mapping[str, Any]]] = {}
+def show(shown: Shown) -> dict[str, Any]:
+    """Print a table; the same for a JSON file."""
+    table = Table(*shown.header)
+    for row in shown.rows:
+        table.add_row(*row)
+    console.print(table)
+    return asdict(shown)
+
+
+def speed_table(speed: GenerationSpeed) -> Shown:
+    return Shown(
+        ("random heads", ""),
+        (
+            (f"generator alone, map of {speed.size} texels", f"{speed.decode_ms:.0f} ms"),
+            ("its shape", f"{speed.shape_ms:.1f} ms"),
+            ("random head, skin and shape, whole", f"{speed.head_ms:.0f} ms"),
+            ("the first one, with models to be read", f"{speed.first_s:.1f} s"),
+            ("nine small pictures to choose from", f"{speed.grid_ms:.0f} ms"),
+            ("memory before / at its peak", f"{speed.rest_mb:.0f} / {speed.peak_mb:.0f} MB"),
+            ("weights", f"{speed.weights_mb:.1f} MB, {speed.parameters / 1e6:.1f} million numbers"),
+        ),
+    )
+
+
+def map_table(rows: Sequence[MapRow]) -> Shown:
+    return Shown(
+        ("map of held-out people", "mean absolute error, of 255", "90th percentile over people"),
+        tuple((row.method, f"{row.error:.2f}", f"{row.error_p90:.2f}") for row in rows),
+    )
+
+
+def shape_table(rows: Sequence[ShapeRow]) -> Shown:
+    return Shown(
+        ("shape of held-out people", "R2 of the coefficients", "vertices, mm"),
+        tuple((row.method, f"{row.explained:.3f}", f"{row.error_mm:.2f}") for row in rows),
+    )
+
+
+def diversity_table(rows: Sequence[DiversityRow]) -> Shown:
+    return Shown(
+        ("people", "spread", "precision", "recall", "distance to the nearest of training", "modes covered"),
+        tuple(
+            (row.people, *(f"{value:.2f}" for value in (row.spread, row.precision, row.recall, row.nearest, row.modes)))
+            for row in rows
+        ),
+    )
+
+
+def edit_summary(rows: Sequence[EditRow]) -> Shown:
+    """For each way: how many labels it can edit, and medians over those that all ways can edit."""
+    by_method: dict[str, dict[str, EditRow]] = {}
     for row in rows:
-        if _finite(row["own"]):
-            by_method.setdefault(row["method"], {})[row["label"]] = row
+        found = by_method.setdefault(row.method, {})
+        if row.own is not None:
+            found[row.label] = row
     common = set.intersection(*(set(found) for found in by_method.values())) if by_method else set()
 
-    def median(found: Mapping[str, Mapping[str, Any]], key: str) -> str:
-        return f"{statistics.median(abs(found[label][key]) for label in common):.2f}" if common else "n/a"
+    def median(found: Mapping[str, EditRow], key: str) -> str:
+        return f"{statistics.median(abs(getattr(found[label], key)) for label in common):.2f}" if common else "n/a"
 
-    return [
-        (method, str(len(found)), *(median(found, key) for key in ("own", "worst", "mean")))
-        for method, found in by_method.items()
-    ]
+    return Shown(
+        ("edit", "labels", "own effect", "worst on another label", "mean on others"),
+        tuple(
+            (method, str(len(found)), *(median(found, key) for key in ("own", "worst", "mean")))
+            for method, found in by_method.items()
+        ),
+    )
 
 
-def edit_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    """A line for each label: the reader's share, then for each method its own effect and the worst on another label."""
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    found = {(row["label"], row["method"]): row for row in rows}
+def edit_table(rows: Sequence[EditRow]) -> Shown:
+    """A line for each label: the reader's share, then for each way its own effect and the worst on another label."""
+    methods = tuple(dict.fromkeys(row.method for row in rows))
+    found = {(row.label, row.method): row for row in rows}
 
-    def cell(row: Mapping[str, Any]) -> str:
-        if not _finite(row["own"]):
+    def cell(row: EditRow) -> str:
+        if row.own is None:
             return "n/a"
-        return f"{row['own']:.2f} / {row['worst']:+.2f} {row['worst_label'].replace('_', ' ')}"
+        return f"{row.own:.2f} / {row.worst:+.2f} {row.worst_label.replace('_', ' ')}"
 
-    return [
-        (
-            label.replace("_", " "),
-            f"{found[label, methods[0]]['explained']:.2f}",
-            *(cell(found[label, method]) for method in methods),
-        )
-        for label in dict.fromkeys(row["label"] for row in rows)
-    ]
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    return Shown(
+        ("label", "R2 of the reader", *(f"{method}: own / worst" for method in methods)),
+        tuple(
+            (
+                label.replace("_", " "),
+                f"{found[label, methods[0]].explained:.2f}",
+                *(cell(found[label, method]) for method in methods),
+            )
+            for label in dict.fromkeys(row.label for row in rows)
+        ),
+    )
 
 
 if __name__ == "__main__":

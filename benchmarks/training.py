@@ -8,15 +8,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks.generation import MAPS_VARIABLE, painted_sample, skin_sources
+from benchmarks.generation import MAPS_VARIABLE, Shown, painted_sample, show, skin_sources
 from core.albedo.coarse import CoarseAlbedo, train_coarse
 from core.albedo.detail import Progress, train_detail
 from core.albedo.gan_data import collate
@@ -41,7 +40,7 @@ class Rate:
     batch: int
 
 
-def section(quick: bool) -> list[dict[str, Any]]:
+def section(quick: bool) -> dict[str, Any]:
     """Print the table; the numbers."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = PRESETS["cpu" if device.type == "cpu" else "gpu"]
@@ -56,25 +55,19 @@ def section(quick: bool) -> list[dict[str, Any]]:
         rates.append(detail_rate(head, maps, coarse, device, 2 if quick else 4))
         status.update("training the generator")
         rates += gan_rates(maps, settings, device, 1 if quick else 3)
-    table = Table("phase", "texels a side", "batch", "images per second")
-    for line in rate_lines([asdict(rate) for rate in rates]):
-        table.add_row(*line)
-    console.print(table)
+    shown = show(rate_table(rates))
     console.print(f"On: {device.type}. One process each; the sampler runs in as many as there are cores.")
-    return [asdict(rate) for rate in rates]
+    return {"device": device.type, "tables": {"training": shown}, "rates": [asdict(rate) for rate in rates]}
 
 
-def rate_lines(rates: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
-    """What the documents and the terminal say of `Rate`s."""
-    return [
-        (
-            rate["what"],
-            str(rate["size"]),
-            str(rate["batch"]),
-            f"{rate['per_second']:.{2 if rate['per_second'] < 10 else 0}f}",
-        )
-        for rate in rates
-    ]
+def rate_table(rates: Sequence[Rate]) -> Shown:
+    return Shown(
+        ("phase", "texels a side", "batch", "images per second"),
+        tuple(
+            (rate.what, str(rate.size), str(rate.batch), f"{rate.per_second:.{2 if rate.per_second < 10 else 0}f}")
+            for rate in rates
+        ),
+    )
 
 
 def some_maps(head: HeadModel, count: int) -> list[MapSample]:
@@ -128,33 +121,44 @@ def detail_rate(
 
 
 def gan_rates(maps: Sequence[MapSample], settings: GanSettings, device: torch.device, repeats: int) -> list[Rate]:
-    """Both phases of the generator; the supervised one also at half the size, with which it begins.
+    """Both phases of the generator; the supervised one at each size that it learns.
 
     The adversarial phase regularises every few steps only. A step of each kind is timed and counted as often as it
     comes.
     """
-    batch, s = settings.batch_size, replace(settings, adversarial_images=1)
+    s, batch = settings, settings.batch_size
     people = collate([maps[i % len(maps)] for i in range(batch)], s.size).to(device)
-    trainer = Trainer(build_networks(s, maps[0].shape.shape[0]), s, maps[0].latent.shape[0], device)
+    latent_size, shape_count = maps[0].latent.shape[0], maps[0].shape.shape[0]
+    trainer = Trainer(build_networks(s, latent_size, shape_count), s, latent_size, device)
 
-    def seconds(step: int, images: int) -> float:
+    def seconds(step: int) -> float:
         """Median time of the step of this number."""
         times = []
         for _ in range(1 + repeats):
-            trainer.step, trainer.images = step, images
+            trainer.step = step
             times.append(_timed(lambda: _finished(trainer, people)))
         return statistics.median(times[1:])
 
     rates = []
-    if s.small_images:
-        rates.append(Rate("generator, supervised, half size", batch / seconds(1, 0), s.size // 2, batch))
-    rates.append(Rate("generator, supervised", batch / seconds(1, s.small_images), s.size, batch))
+    for size, done in _stages(s):
+        trainer.supervised_done = done
+        rates.append(Rate("generator, supervised", batch / seconds(1), size, batch))
     trainer.begin_adversarial_phase()
-    plain, path, both = (seconds(step, s.supervised_images) for step in (1, s.path_every, s.path_every * s.r1_every))
-    # In r1_every * path_every steps: the penalties' share of the time, each as often as it comes.
+    plain, path, both = (seconds(step) for step in (1, s.path_every, s.path_every * s.r1_every))
+    # Both penalties come with the step at which the rarer one is due.
     mean = plain + (path - plain) / s.path_every + (both - path) / s.r1_every
     rates.append(Rate("generator, adversarial", batch / mean, s.size, batch))
     return rates
+
+
+def _stages(settings: GanSettings) -> list[tuple[int, float]]:
+    """The sizes that the supervised phase learns, and how much of it is done when each begins."""
+    stages, done = [], 0.0
+    for size, share in settings.growth:
+        if size < settings.size:
+            stages.append((size, done))
+        done += share
+    return [*stages, (settings.size, done)]
 
 
 def _finished(trainer: Trainer, people: Any) -> None:
