@@ -219,7 +219,7 @@ def gan(
         maps = _maps(data)
         latent_size, shape_count = check_data(maps, settings.size)
         gan_training.check_settings(settings, latent_size, world)
-        networks = gan_training.build_networks(settings, shape_count)
+        networks = gan_training.build_networks(settings, latent_size, shape_count)
         options = {
             "command": "train gan",
             "preset": preset,

@@ -101,7 +101,7 @@ TINY = GanSettings(
 
 
 def networks(settings: GanSettings = TINY, seed: int = 0) -> Networks:
-    return build_networks(replace(settings, seed=seed), SHAPE)
+    return build_networks(replace(settings, seed=seed), LATENT, SHAPE)
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
@@ -114,24 +114,40 @@ def assert_equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
     assert [k for k in a if not torch.equal(a[k], b[k])] == []
 
 
-# ------------------------------------------------------------------------------------------------ maps of half the size
+# ------------------------------------------------------------------------------------------------ growing
 
 
-def test_half_size_first_leaves_the_last_level_alone_and_learns_the_rest():
-    trainer = Trainer(networks(), replace(TINY, small_images=8), LATENT, CPU)
+def test_small_maps_come_first_and_leave_the_levels_above_alone():
+    trainer = Trainer(networks(), replace(TINY, growth=((4, 0.25), (8, 0.25))), LATENT, CPU)
     data = TinyData()
     before = weights(trainer)
-    last = [k for k in before if k.startswith(("g.convs.2.", "g.convs.3.", "g.to_rgbs.1."))]  # of 4, 8, 16 texels
-    assert len(last) > 6
-    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
-    after = weights(trainer)
-    assert_equal({k: before[k] for k in last}, {k: after[k] for k in last})
-    assert not torch.equal(before["g.convs.0.conv.weight"], after["g.convs.0.conv.weight"])
-    assert trainer.small
-    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
-    assert not trainer.small
-    trainer.train_on(collate([data[i] for i in range(4)], SIDE))
-    assert not torch.equal(before["g.convs.2.conv.weight"], weights(trainer)["g.convs.2.conv.weight"])
+    sizes = {
+        "g.convs.0.": 8,
+        "g.convs.1.": 8,
+        "g.to_rgbs.0.": 8,
+        "g.convs.2.": 16,
+        "g.convs.3.": 16,
+        "g.to_rgbs.1.": 16,
+    }
+    for learnt in (4, 8, 16, 16):  # of 16 supervised images, four a step
+        assert trainer.learnt_size == learnt
+        trainer.train_on(collate([data[i] for i in range(4)], SIDE))
+        after = weights(trainer)
+        for name, size in sizes.items():
+            mine = [k for k in before if k.startswith(name)]
+            assert len(mine) > 1
+            assert all(torch.equal(before[k], after[k]) for k in mine) == (size > learnt), name
+    assert trainer.learnt_size == SIDE
+
+
+def test_w_holds_the_person_from_the_start():
+    generator = networks().generator
+    latents = torch.randn(5, LATENT, generator=torch.Generator().manual_seed(0))
+    z = torch.cat([latents, torch.zeros(5, 8 - LATENT)], 1)
+    w = generator.style(z).detach()
+    told = (w[:, :LATENT] - w[:, LATENT : 2 * LATENT]) / z.square().mean(1, keepdim=True).rsqrt()
+    factor = told / latents
+    torch.testing.assert_close(factor, factor[:1, :1].expand_as(factor), rtol=1e-4, atol=1e-5)
 
 
 def test_fewer_levels_are_what_the_last_level_adds_to():
@@ -283,7 +299,7 @@ def test_pictures_take_part_in_training():
             return TinySample(sample.latent, torch.zeros(5), sample.albedo)
 
     settings = replace(TINY, pictures=PictureSettings(l1=1.0, size=32))
-    trainer = Trainer(build_networks(settings, 5), settings, LATENT, CPU, tiny_head())
+    trainer = Trainer(build_networks(settings, LATENT, 5), settings, LATENT, CPU, tiny_head())
     trainer.train_on(collate([Heads()[i] for i in range(4)], SIDE))
     assert trainer.read_numbers()["picture"] > 0
 

@@ -64,7 +64,7 @@ def networks() -> tuple[Generator, ShapeHead]:
         # So that maps mostly stay within -1..1, as albedo does.
         if isinstance(module, stylegan2.ToRGB):
             module.conv.weight.data *= 0.5
-    return generator, ShapeHead(24, 5, hidden=8)
+    return generator, ShapeHead(24, 5)
 
 
 @functools.cache
@@ -531,7 +531,7 @@ def rewrite(path: Path, tensors: dict[str, Tensor | None] | None = None, **metad
         ({}, {"label_names": None}, "does not name its label names"),
         ({}, {"latent_names": "3"}, "latent names that are no list of words"),
         ({}, {"label_names": '["age"]'}, r"labels\.mean has the shape \(7,\), \(1,\) was expected"),
-        ({"shape_head.1.weight": None}, {}, r"shape_head\.1\.weight is missing"),
+        ({"shape_head.0.weight": None}, {}, r"shape_head\.0\.weight is missing"),
         ({"generator.conv1.conv.weight": torch.zeros(1, 12, 12, 3, 1)}, {}, r"conv1\.conv\.weight has the shape"),
         ({"look.basis": torch.full((24, 3, 16, 16), math.nan)}, {}, r"not all finite: look\.basis"),
         (

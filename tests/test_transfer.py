@@ -33,7 +33,7 @@ def generator() -> StyleGanAlbedo:
         for module in net.modules():
             if isinstance(module, ToRGB):  # faint, so that maps are never cut at black or white
                 module.conv.weight.data *= 0.1
-        shape_head = ShapeHead(24, load_head().shape_count, hidden=8)
+        shape_head = ShapeHead(24, load_head().shape_count)
         people = torch.randn(60, 6)
     return StyleGanAlbedo.from_training(net, shape_head, people, people[:, :2], ("a", "b"), tuple("cdefgh"))
 

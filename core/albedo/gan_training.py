@@ -23,10 +23,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import UInt8
@@ -43,8 +43,8 @@ from core.albedo.gan_losses import (
     path_lengths,
     r1_penalty,
 )
-from core.albedo.stylegan2 import Discriminator, Generator
-from core.albedo.stylegan_albedo import ShapeHead, StyleGanAlbedo
+from core.albedo.stylegan2 import Discriminator, EqualLinear, Generator
+from core.albedo.stylegan_albedo import ShapeHead, StyleGanAlbedo, ridge
 from core.checkpoints import read_safetensors
 from core.errors import FileError, LikenessError
 from core.head import HeadModel
@@ -73,13 +73,14 @@ class GanSettings:
     batch_size: int = 8  # over all processes
     supervised_images: int = 60_000  # then the adversarial phase begins, with time left or not ...
     adversarial_images: int = 20_000
-    small_images: int = 0  # of the supervised ones, at first: on maps of half the size, at half the time ...
-    small_share: float = 0.45  # ... but at most this share of the minutes, where minutes are given
+    # Sizes of the maps that are learnt at first, each for so large a share of the supervised phase, the rest at full
+    # size: what people look like from afar takes many steps, and there steps are cheap.
+    growth: tuple[tuple[int, float], ...] = ()
     supervised_share: float = 0.7  # ... but after this share of the minutes at the latest, where minutes are given
     seed: int = 0
 
     # Supervised terms. All are means over texels of differences of maps in -1..1.
-    supervised_rate: float = 8e-3  # Adam's; with 2e-3 the same error takes twice the images of 5e-3
+    supervised_rate: float = 0.03  # Adam's; weights have unit variance, so this is a small step (0.008 learns slower)
     mapping_boost: float = 30.0  # of the mapping network's rate, which StyleGAN2 divides by 100 for the game's sake
     supervised_betas: tuple[float, float] = (0.9, 0.99)
     warm_up_images: int = 400  # the rate rises linearly: Adam's first steps are as long as its later ones
@@ -130,14 +131,14 @@ class GanSettings:
 PRESETS: dict[str, GanSettings] = {
     # Two cores: what an hour can teach. An eighth of the public networks' width from 64 texels on, where nearly all the
     # time goes.
-    "cpu": GanSettings(small_images=30_000),
+    "cpu": GanSettings(growth=((16, 0.05), (32, 0.1), (64, 0.15), (128, 0.3))),
     # One Hopper card: 256 texels, ADA's "auto" widths; everything resides on the card.
     "gpu": GanSettings(
         size=256,
         channel_multiplier=1.0,
         channel_max=512,
         batch_size=32,
-        small_images=200_000,
+        growth=((16, 0.05), (32, 0.1), (64, 0.15), (128, 0.3)),
         supervised_images=600_000,
         adversarial_images=1_500_000,
         supervised_share=0.4,
@@ -206,8 +207,13 @@ class Networks:
     shape_head: ShapeHead
 
 
-def build_networks(settings: GanSettings, shape_count: int) -> Networks:
-    """New networks, the same for the same seed, so that every process starts from the same weights."""
+def build_networks(settings: GanSettings, latent_size: int, shape_count: int) -> Networks:
+    """New networks, the same for the same seed, so that every process starts from the same weights.
+
+    latent_size: of people. The mapping starts from what is known: the first numbers of w are the person's latent and
+    its negative, cut by the leaky ReLU, whose difference is the latent again. So labels and shape are linear in w from
+    the start, where random layers would have to be taught to keep a person and to forget the noise beside.
+    """
     s = settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(s.seed)
@@ -216,11 +222,29 @@ def build_networks(settings: GanSettings, shape_count: int) -> Networks:
             # At first each level adds little to the levels before, so that a late one disturbs nothing.
             for to_rgb in (generator.to_rgb1, *generator.to_rgbs):
                 to_rgb.conv.weight *= 0.1
+            _know_people(generator, latent_size)
         return Networks(
             generator,
             Discriminator(s.size, s.channel_multiplier, s.channel_max),
             ShapeHead(s.style_dim, shape_count),
         )
+
+
+@torch.no_grad()
+def _know_people(generator: Generator, latent_size: int) -> None:
+    """Let w begin with (x, -x) for the numbers x of a person's latent, if there is room for both."""
+    width, free = generator.style_dim, generator.style_dim - 2 * latent_size
+    if free < 0:
+        return
+    first, *others = [layer for layer in generator.style if isinstance(layer, EqualLinear)]
+    wanted = torch.zeros(width, width)
+    one = torch.eye(latent_size)
+    wanted[:latent_size, :latent_size], wanted[latent_size : 2 * latent_size, :latent_size] = one, -one
+    noise = width - latent_size
+    wanted[2 * latent_size :, latent_size:] = torch.randn(free, noise) / math.sqrt(noise)
+    first.weight.copy_(wanted / first.scale)
+    for layer in others:
+        layer.weight.copy_(torch.eye(width) / layer.scale)
 
 
 class Trainer:
@@ -266,7 +290,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self.adversarial_from = 0  # images when that phase began
-        self.small_until = settings.small_images  # images of half the size
+        self.supervised_done = 0.0  # share of the supervised phase
         # On the device, so that no step waits for them.
         self.path_mean = torch.zeros((), device=device)
         self.augment_probability = torch.zeros((), device=device)
@@ -295,11 +319,16 @@ class Trainer:
         )
 
     @property
-    def small(self) -> bool:
-        """Whether maps of half the size are being learnt: what a person looks like from afar, before the fine detail
-        (Karras et al. 2018, "Progressive growing of GANs"; here one step is enough, as no game has to stay in
-        balance)."""
-        return self.phase == "supervised" and self.images < self.small_until
+    def learnt_size(self) -> int:
+        """Texels a side of the maps that are learnt now (Karras et al. 2018, "Progressive growing of GANs"; no layer
+        has to be faded in here, as the supervised phase plays no game that it could upset)."""
+        if self.phase == "supervised":
+            until = 0.0
+            for size, share in self.settings.growth:
+                until += share
+                if size < self.settings.size and self.supervised_done < until:
+                    return size
+        return self.settings.size
 
     def begin_adversarial_phase(self) -> None:
         self.phase, self.adversarial_from = "adversarial", self.images
@@ -340,6 +369,7 @@ class Trainer:
             self._discriminator_step(people)
             self._generator_step(people)
         self.images += self.settings.batch_size
+        self.supervised_done = max(self.supervised_done, self.images / max(self.settings.supervised_images, 1))
         self.step += 1
         self.bad_steps += self.bad_now
         self.bad_in_a_row = (self.bad_in_a_row + self.bad_now) * self.bad_now
@@ -349,13 +379,13 @@ class Trainer:
         )
         update_average(self.average, nn.ModuleList([self.generator, self.shape_head]), decay)
 
-    def _person_loss(self, people: People, skip: int, small: bool = False) -> Tensor:
-        """The supervised terms, weighted and summed; `skip` of the finest bands do not count. small: of the maps at
-        half the size, without the generator's last level."""
+    def _person_loss(self, people: People, skip: int) -> Tensor:
+        """The supervised terms, weighted and summed; `skip` of the finest bands do not count."""
         s, real = self.settings, people.maps
-        levels = len(self.generator.to_rgbs) - small
-        if small:
-            real = functional.avg_pool2d(real, 2)
+        step = s.size // self.learnt_size
+        levels = len(self.generator.to_rgbs) - int(math.log2(step))
+        if step > 1:
+            real = functional.avg_pool2d(real, step)
         z = torch.cat([people.latent, self._normal(len(real), s.style_dim - self.latent_size)], 1)
         with self._mixed():
             w = self.generator.style(z)
@@ -381,7 +411,7 @@ class Trainer:
         warm = min(1.0, (self.images + s.batch_size) / max(s.warm_up_images, 1))
         for group, boost in zip(self.generator_optimiser.param_groups, (1.0, s.mapping_boost), strict=True):
             group["lr"] = s.supervised_rate * warm * boost
-        self._descend(self.generator_optimiser, self._person_loss(people, 0, self.small), "generator")
+        self._descend(self.generator_optimiser, self._person_loss(people, skip=0), "generator")
 
     def _discriminator_step(self, people: People) -> None:
         s = self.settings
@@ -541,6 +571,7 @@ class Trainer:
         """
         people = [data[i] for i in range(min(len(data), STATISTICS_PEOPLE))]
         generator, shape_head = copy.deepcopy(self.average).cpu()
+        _solve_shape_head(cast(Generator, generator), cast(ShapeHead, shape_head), people, self.settings.seed)
         return StyleGanAlbedo.from_training(
             cast(Generator, generator),
             cast(ShapeHead, shape_head),
@@ -554,7 +585,7 @@ class Trainer:
     # --- checkpoints ---
 
     _TENSORS = ("path_mean", "augment_probability", "signs", "bad_in_a_row", "bad_steps")
-    _NUMBERS = ("phase", "images", "step", "seconds", "adversarial_from", "small_until")
+    _NUMBERS = ("phase", "images", "step", "seconds", "adversarial_from", "supervised_done")
 
     def _networks(self) -> dict[str, nn.Module]:
         return {
@@ -627,6 +658,21 @@ class Trainer:
             getattr(self, name).copy_(parts["state"][name])
         self.random.set_state(parts["state"]["random"])
         self.choices.set_state(parts["state"]["choices"])
+
+
+@torch.no_grad()
+def _solve_shape_head(generator: Generator, shape_head: ShapeHead, people: Sequence[Any], seed: int) -> None:
+    """The linear shape head that gradient descent is on its way to, in closed form, for a mapping that stays."""
+    latents = torch.stack([one.latent for one in people])
+    rest = torch.randn(
+        len(people), generator.style_dim - latents.shape[1], generator=torch.Generator().manual_seed(seed)
+    )
+    offset, slopes, _ = ridge(
+        generator.style(torch.cat([latents, rest], 1)), torch.stack([one.shape for one in people])
+    )
+    layer = cast(EqualLinear, shape_head[0])
+    layer.weight.copy_(slopes / layer.scale)
+    layer.bias.copy_(offset / layer.rate)
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -765,8 +811,7 @@ def train(
                 if minutes is not None:
                     spent = _agreed((now - began) / 60 / minutes, trainer)
                     done = spent >= 1
-                    if trainer.small and spent >= settings.small_share:
-                        trainer.small_until = trainer.images
+                    trainer.supervised_done = max(trainer.supervised_done, spent / settings.supervised_share)
                     if trainer.phase == "supervised" and spent >= settings.supervised_share and not done:
                         trainer.begin_adversarial_phase()
             if log and passed(settings.samples_every):

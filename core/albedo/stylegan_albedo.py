@@ -50,10 +50,11 @@ STYLE_SHARE = 0.8
 
 
 class ShapeHead(nn.Sequential):
-    """w to the coefficients of the head's shape, which are about standard normal."""
+    """w to the coefficients of the head's shape, which are about standard normal. Linear: what bends, the mapping from
+    people to w has bent."""
 
-    def __init__(self, style_dim: int, shape_count: int, hidden: int = 256) -> None:
-        super().__init__(EqualLinear(style_dim, hidden, activate=True), EqualLinear(hidden, shape_count))
+    def __init__(self, style_dim: int, shape_count: int) -> None:
+        super().__init__(EqualLinear(style_dim, shape_count))
 
 
 class JointGenerator(nn.Module):
@@ -308,12 +309,10 @@ class StyleGanAlbedo:
         label_names, latent_names = (_names(metadata, key, path) for key in ("label_names", "latent_names"))
         of_generator = {k.removeprefix("generator."): t for k, t in tensors.items() if k.startswith("generator.")}
         config = config_of_file(of_generator, metadata, path)
-        hidden, count = (
-            tensors[name].shape[0] if name in tensors and tensors[name].ndim else 1
-            for name in ("shape_head.0.weight", "shape_head.1.weight")
-        )
+        name = "shape_head.0.weight"
+        count = tensors[name].shape[0] if name in tensors and tensors[name].ndim else 1
         with torch.random.fork_rng(devices=()):  # the random weights are replaced at once
-            joint = JointGenerator(Generator(**asdict(config)), ShapeHead(config.style_dim, count, hidden))
+            joint = JointGenerator(Generator(**asdict(config)), ShapeHead(config.style_dim, count))
         statistics = {name: tensor for name, tensor in tensors.items() if name.split(".")[0] in _STATISTICS}
         assign_weights(joint, {name: t for name, t in tensors.items() if name not in statistics}, path)
 
