@@ -623,7 +623,8 @@ def test_faces_that_cannot_be_drawn_are_a_sentence(
 def test_faces_and_heads_do_not_take_each_others_place(page: Page) -> None:
     head = page.handlers.random_head("visitor", 3, {})
     older, newer = (page.handlers.faces("visitor", [seed], {}) for seed in (1, 2))
-    next(head), next(older)
+    next(head)
+    next(older)
     assert messages(list(newer), protocol.SetFaces)[0].seeds == [2]
     assert loads(list(head))
     # Newer faces do take the place of older ones, which says nothing on the page.
