@@ -67,10 +67,10 @@ class GanSettings:
     style_dim: int = 512  # of z and w; the person's latent takes the first numbers of z
     mapping_layers: int = 2  # of 8 in the paper: independent normal factors need little disentangling
     channel_multiplier: float = 0.25  # of the widths from 64 texels a side on; see stylegan2.GeneratorConfig
-    channel_max: int = 192  # of any width; 512 in the paper
+    channel_max: int = 128  # of any width; 512 in the paper. At 192 the maps of 32 texels take twice the time
 
     # How long
-    batch_size: int = 8  # over all processes
+    batch_size: int = 4  # over all processes. The supervised phase needs steps more than exact gradients
     supervised_images: int = 60_000  # then the adversarial phase begins, with time left or not ...
     adversarial_images: int = 20_000
     # Sizes of the maps that are learnt at first, each for so large a share of the supervised phase, the rest at full
