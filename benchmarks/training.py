@@ -54,7 +54,7 @@ def section(quick: bool) -> dict[str, Any]:
         status.update("training the detail model")
         rates.append(detail_rate(head, maps, coarse, device, 2 if quick else 4))
         status.update("training the generator")
-        rates += gan_rates(maps, settings, device, 1 if quick else 3)
+        rates += gan_rates(maps, settings, device, 1 if quick else 2)
     shown = show(rate_table(rates))
     console.print(f"On: {device.type}. One process each; the sampler runs in as many as there are cores.")
     return {"device": device.type, "tables": {"training": shown}, "rates": [asdict(rate) for rate in rates]}
