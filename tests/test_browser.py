@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,11 +27,11 @@ from core import pipeline
 from core.errors import PhotoError
 from core.head import load_head
 from core.synthesis.photo import sample_photo
-from tests.running_app import PATIENCE_S, ROOT, RunningApp, until
+from recipes.screens import BROWSER_ARGUMENTS, QUIET_ARGUMENTS
+from tests.running_app import CHROMIUM, PATIENCE_S, ROOT, RunningApp, until
 from tests.test_photo import bomb_png
 from tests.test_pipeline import BAD
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NODE = ROOT / "node_modules"
 
 pytestmark = [
@@ -45,11 +44,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-PLAIN = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-PLAIN += ["--disable-component-update"]
-# WebGL without a GPU.
-WEBGL = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
 
 # What others write to the console, each with its reason.
 NOISE = (
@@ -110,8 +104,8 @@ def driver() -> Iterator[Any]:
 
 
 @contextmanager
-def chromium(driver: Any, *arguments: str) -> Iterator[Any]:
-    browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=[*PLAIN, *arguments])
+def chromium(driver: Any, arguments: list[str]) -> Iterator[Any]:
+    browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=arguments)
     yield browser
     browser.close()
 
@@ -126,7 +120,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
 
 @pytest.fixture(scope="module")
 def browser(driver: Any) -> Iterator[Any]:
-    with chromium(driver, *WEBGL) as browser:
+    with chromium(driver, BROWSER_ARGUMENTS) as browser:
         yield browser
 
 
@@ -890,7 +884,7 @@ def test_the_camera_takes_a_photo(server: RunningApp, driver: Any, portrait: Pat
     film.write_bytes(frame.getvalue() * 20)
     camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     with (
-        chromium(driver, *WEBGL, *camera, f"--use-file-for-fake-video-capture={film}") as browser,
+        chromium(driver, [*BROWSER_ARGUMENTS, *camera, f"--use-file-for-fake-video-capture={film}"]) as browser,
         Visit(browser, server.address, permissions=["camera"]) as visit,
     ):
         visit.page.locator("#likeness-photo button[aria-label='Capture from camera']").click()
@@ -1217,7 +1211,7 @@ def test_without_webgl_a_photo_still_becomes_a_file(
     server: RunningApp, driver: Any, portrait: Path, tmp_path: Path
 ) -> None:
     with (
-        chromium(driver, "--disable-gpu", "--disable-3d-apis") as browser,
+        chromium(driver, [*QUIET_ARGUMENTS, "--disable-gpu", "--disable-3d-apis"]) as browser,
         Visit(browser, server.address, expected=("WebGL",), wait=False) as visit,
     ):
         visit.page.wait_for_function("heads.length === 1")
