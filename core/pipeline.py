@@ -339,7 +339,7 @@ def thumbnails(wishes: Sequence[Wish], size_px: int = 160) -> list[UInt8[Tensor,
     """
     head = load_head()
     # From where the face fills the picture, as tall as wide.
-    middle = torch.tensor([0.0, -0.025, 0.05])
+    middle = torch.tensor([0.0, -0.025, -0.04])
     focal_px = size_px * THUMBNAIL_DISTANCE_M / THUMBNAIL_HEIGHT_M
     camera = look_at_head(
         torch.tensor([THUMBNAIL_YAW]), torch.zeros(1), THUMBNAIL_DISTANCE_M, middle, focal_px, size_px, size_px
