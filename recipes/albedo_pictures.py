@@ -17,7 +17,7 @@ from torch.nn import functional
 from core.albedo.bundled import albedo_gan, coarse_to_fine
 from core.albedo.completion import turned_head_mask
 from core.albedo.model import bytes_to_map, resize_map
-from core.albedo.stylegan_albedo import StyleGanAlbedo
+from core.albedo.stylegan_albedo import LEAST_EXPLAINED, StyleGanAlbedo
 from core.color import linear_to_srgb, srgb_to_linear
 from core.errors import FileError
 from core.generation import GeneratedHead, Wish, generate_head, labels_from
@@ -140,12 +140,16 @@ DIRECTION_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # deviations of the label over pe
 
 
 def directions(head: HeadModel, given: Given) -> Image.Image:
-    """One person's latent moved along the directions of labels, the change carried over to the head."""
+    """One person's latent moved along the directions of the labels that were learnt, the change carried over to the
+    head."""
     model, start = albedo_gan(), generate_head(head, Wish(SWEEP_SEED), MAP_PX)
     before = model.decode(start.latent)
     rows = {}
     for title, (label, free) in DIRECTION_ROWS.items():
-        deviation = float(model.labels.deviation[model.label_names.index(label)])
+        place = model.label_names.index(label)
+        if float(model.labels.explained[place]) < LEAST_EXPLAINED:
+            continue  # it cannot be edited
+        deviation = float(model.labels.deviation[place])
         tiles = []
         for step in DIRECTION_STEPS:
             w = model.edit(start.latent, label, step * deviation, free)

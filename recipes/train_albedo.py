@@ -110,7 +110,7 @@ class Work:
 
     @property
     def held_out(self) -> Path:
-        return self.folder / "heldout"
+        return self.folder / "held_out"
 
     @property
     def detail(self) -> Path:
