@@ -209,14 +209,16 @@ GRAPH: tuple[Factor, ...] = (
     Factor("age_spots", RAMP, 0.22, -0.55, {"aged": 0.95, "fair": 0.25}),
     Factor("blemishes", RAMP, 0.3, -0.2, {"aged": -0.35, "oiliness": 0.4}),
     Factor("scars", RAMP, 0.42, -0.55, {"manly": 0.1}),
-    # Fair skin wrinkles earlier, by about a decade (Rawlings 2006, "Ethnic skin types").
+    # Fair skin wrinkles earlier and more (reviewed by Rawlings 2006, "Ethnic skin types: are there differences in skin
+    # structure and function?"); how much earlier is ours.
     Factor("wrinkles", RAMP, 0.16, -0.2, {"aged": 0.85, "fair": 0.14}),
     Factor("sag", RAMP, 0.16, -0.3, {"aged": 0.7, "weight": 0.3}),
     Factor("under_eye", SQUASH, 0.75, -1.5, {"aged": 1.0}),
     Factor("flush", SQUASH, 0.75, -0.9, {"fair": 0.6}),
     Factor("lip_redness", SQUASH, 0.7, 0.0, {}),
-    # Hair. Light and red hair hardly exist outside European ancestry; greying starts a decade later outside it
-    # (Panhard, Lozano and Loussouarn 2012). Men lose hair with age, half of them by fifty (Hamilton 1951).
+    # Hair. Light and red hair hardly exist outside European ancestry; greying starts earlier and goes faster within it
+    # (Panhard, Lozano and Loussouarn 2012, "Greying of the human hair"). Men lose hair with age: over fifty, most are
+    # bald on top (Hamilton 1951, "Patterned loss of hair in man": 58 % as others quote it).
     Factor("hair_melanin", SQUASH, 1.15, -0.1, {"not_european": 2.6, "melanin": 1.5}),
     Factor("hair_redness", RAMP, 0.45, -1.0, {"fair_european": 0.85}),
     Factor("freckles", RAMP, 0.45, -0.65, {"fair": 0.7, "hair_redness": 0.5}),
@@ -521,7 +523,7 @@ def _shape_parts(
 # ---------------------------------------------------------------------------------------------- colours
 
 # Absorption of eumelanin and pheomelanin at the display primaries per unit of concentration (d'Eon, Francois, Hill,
-# Letteri and Aubry 2011, section 6.1), the colour of a tuft without pigment, and light off the hairs' surface. The
+# Letteri and Aubry 2011, as renderers quote them), the colour of a tuft without pigment, and light off the hairs' surface. The
 # concentrations are those that bring flaxen, brown and black tufts to the colours of brows and beards in photographs.
 EUMELANIN_ABSORPTION = (0.419, 0.697, 1.37)
 PHEOMELANIN_ABSORPTION = (0.187, 0.4, 1.05)

@@ -2,8 +2,8 @@
 
 What the three maps mean and how they vary over the face follows the reflectance maps of AvatarMe++ (Lattas et al.
 2021, "AvatarMe++: Facial shape and BRDF inference with photorealistic rendering-aware GANs") and the measurements of
-Weyrich et al. 2006 ("Analysis of human faces using a measurement-based skin reflectance model"): forehead and nose
-shine most, lips are smooth and moist, cheeks and chin dull.
+Weyrich et al. 2006 ("Analysis of human faces using a measurement-based skin reflectance model"), in kind, not in
+number: forehead and nose shine most, lips are smooth and moist, cheeks and chin dull.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from core.synthesis.people import Person
 SPECULAR_F0 = 0.08  # reflectance at normal incidence of `Relief.specular` = 1, as in the game engines' "specular"
 SKIN_F0 = 0.028  # of skin, refractive index 1.4
 
-# Heights in millimetres where the feature's map is 1. Facial pores are 0.25 to 0.5 mm wide and 0.02 to 0.1 mm deep in
-# replicas and topometry; primary lines of the skin's micro relief 0.02 to 0.1 mm deep, a few tenths apart.
+# Heights in millimetres where the feature's map is 1; of the order that replicas of skin show (lines of the micro relief
+# 0.02 to 0.2 mm deep), and otherwise by eye.
 PORE_MM = 0.10
 MICRO_MM = 0.035
 MOLE_MM, BLEMISH_MM, AGE_SPOT_MM = 0.5, 0.3, 0.04
