@@ -19,9 +19,9 @@ follow.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -45,7 +45,7 @@ from core.albedo.gan_losses import (
 )
 from core.albedo.stylegan2 import Discriminator, EqualLinear, Generator
 from core.albedo.stylegan_albedo import ShapeHead, StyleGanAlbedo, ridge
-from core.checkpoints import read_safetensors
+from core.checkpoints import read_safetensors, write_whole
 from core.errors import FileError, LikenessError
 from core.head import HeadModel
 
@@ -409,6 +409,8 @@ class Trainer:
     def _supervised_step(self, people: People) -> None:
         s = self.settings
         warm = min(1.0, (self.images + s.batch_size) / max(s.warm_up_images, 1))
+        # Over the second half down to a twentieth: small batches make noisy steps.
+        warm *= min(1.0, max(2 * (1 - self.supervised_done), 0.05))
         for group, boost in zip(self.generator_optimiser.param_groups, (1.0, s.mapping_boost), strict=True):
             group["lr"] = s.supervised_rate * warm * boost
         self._descend(self.generator_optimiser, self._person_loss(people, skip=0), "generator")
@@ -603,7 +605,7 @@ class Trainer:
 
     def save(self, path: Path) -> None:
         """Everything that the next step depends on, as safetensors. A crash leaves the old file or the new one."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         tensors = {f"{n}/{k}": v for n, network in self._networks().items() for k, v in network.state_dict().items()}
         for name, optimiser in self._optimisers().items():
@@ -619,7 +621,7 @@ class Trainer:
         whole = {
             key: value.detach().cpu().clone(memory_format=torch.contiguous_format) for key, value in tensors.items()
         }
-        _replace(path, lambda temporary: save_file(whole, str(temporary), document))
+        write_whole(path, save(whole, document))
 
     def load(self, path: Path) -> None:
         """Go on where `save` left off. Raises FileError for a file that is damaged or of other networks."""
@@ -675,20 +677,6 @@ def _solve_shape_head(generator: Generator, shape_head: ShapeHead, people: Seque
     layer.bias.copy_(offset / layer.rate)
 
 
-def _replace(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room on its disk."
-        ) from error
-
-
 def checkpoints(out: Path) -> list[Path]:
     """The checkpoints in a folder, oldest first."""
     return sorted(out.glob("checkpoint-*.safetensors"))
@@ -728,9 +716,9 @@ class Log:
     def sheet(self, images: int, sheet: UInt8[Tensor, "3 H W"]) -> None:
         from PIL import Image
 
-        picture = Image.fromarray(sheet.permute(1, 2, 0).numpy())
-        path = self.out / f"samples-{images:09d}.png"
-        _replace(path, lambda temporary: picture.save(temporary, "PNG"))
+        png = io.BytesIO()
+        Image.fromarray(sheet.permute(1, 2, 0).numpy()).save(png, "PNG")
+        write_whole(self.out / f"samples-{images:09d}.png", png.getvalue())
         if self.writer is not None:
             self.writer.add_image("samples", sheet, images)
 
@@ -784,7 +772,7 @@ def train(
     log = Log(out, report) if trainer.rank == 0 else None
     preview = collate([data[i] for i in range(min(8, len(data)))], settings.size).to(device)
     began = last = time.monotonic()
-    last_images, done = trainer.images, False
+    last_images, done, before = trainer.images, False, trainer.supervised_done
 
     def passed(every: int) -> bool:
         """Whether the last step crossed a multiple of `every` images."""
@@ -811,7 +799,9 @@ def train(
                 if minutes is not None:
                     spent = _agreed((now - began) / 60 / minutes, trainer)
                     done = spent >= 1
-                    trainer.supervised_done = max(trainer.supervised_done, spent / settings.supervised_share)
+                    # What was left of the phase when this call began, over its minutes.
+                    share = before + (1 - before) * spent / settings.supervised_share
+                    trainer.supervised_done = max(trainer.supervised_done, min(share, 1.0))
                     if trainer.phase == "supervised" and spent >= settings.supervised_share and not done:
                         trainer.begin_adversarial_phase()
             if log and passed(settings.samples_every):
