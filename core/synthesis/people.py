@@ -523,8 +523,9 @@ def _shape_parts(
 # ---------------------------------------------------------------------------------------------- colours
 
 # Absorption of eumelanin and pheomelanin at the display primaries per unit of concentration (d'Eon, Francois, Hill,
-# Letteri and Aubry 2011, as renderers quote them), the colour of a tuft without pigment, and light off the hairs' surface. The
-# concentrations are those that bring flaxen, brown and black tufts to the colours of brows and beards in photographs.
+# Letteri and Aubry 2011, as renderers quote them), the colour of a tuft without pigment, and light off the hairs'
+# surface. The concentrations are those that bring flaxen, brown and black tufts to the colours of brows and beards in
+# photographs.
 EUMELANIN_ABSORPTION = (0.419, 0.697, 1.37)
 PHEOMELANIN_ABSORPTION = (0.187, 0.4, 1.05)
 WHITE_HAIR = (0.45, 0.42, 0.37)

@@ -27,8 +27,8 @@ from core.synthesis.people import Person
 SPECULAR_F0 = 0.08  # reflectance at normal incidence of `Relief.specular` = 1, as in the game engines' "specular"
 SKIN_F0 = 0.028  # of skin, refractive index 1.4
 
-# Heights in millimetres where the feature's map is 1; of the order that replicas of skin show (lines of the micro relief
-# 0.02 to 0.2 mm deep), and otherwise by eye.
+# Heights in millimetres where the feature's map is 1; of the order that replicas of skin show (lines of the micro
+# relief 0.02 to 0.2 mm deep), and otherwise by eye.
 PORE_MM = 0.10
 MICRO_MM = 0.035
 MOLE_MM, BLEMISH_MM, AGE_SPOT_MM = 0.5, 0.3, 0.04

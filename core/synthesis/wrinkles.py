@@ -1,13 +1,13 @@
 """Lines of the relaxed face: where they run, in which order they come, how deep they get.
 
 Permanent lines stand across the muscle whose pull made them, mostly as the relaxed skin tension lines run (Borges 1984,
-"Relaxed skin tension lines (RSTL) versus other skin lines", which tells the two apart): horizontal on the forehead, upright between the brows,
-a fan at the outer corner of the eye, spokes around the mouth. Folds come where skin that sags meets skin that is
-fastened: beside nose and mouth, under the eye. Lines around the eyes are first, in the thirties, then forehead and
-brows, from fifty the lips, cheeks, ears and neck; a net of tertiary lines covers sun-worn cheeks last. How deep:
-Lemperle, Holmes, Cohen and Lemperle 2001, "A classification of facial wrinkles": from about 0.1 mm (just
-perceptible) to more than 0.8 mm (very deep); their depths differ by place, ours do not. The order in which lines come
-is ours.
+"Relaxed skin tension lines (RSTL) versus other skin lines", which tells the two apart): horizontal on the forehead,
+upright between the brows, a fan at the outer corner of the eye, spokes around the mouth. Folds come where skin that
+sags meets skin that is fastened: beside nose and mouth, under the eye. Lines around the eyes are first, in the
+thirties, then forehead and brows, from fifty the lips, cheeks, ears and neck; a net of tertiary lines covers sun-worn
+cheeks last. That order is ours. How deep: Lemperle, Holmes, Cohen and Lemperle 2001, "A classification of facial
+wrinkles", whose depths differ by place as ours do not: from about 0.1 mm (just perceptible) to more than 0.8 mm (very
+deep).
 
 Every line has a place of its own and an onset in 0..1: growing wrinkles only deepen and lengthen what the seed has
 laid down. Curves live in the continuous coordinates of the atlas, and their widths are millimetres on the
