@@ -278,7 +278,7 @@ def _draw_grid(path: Path, wishes: list[Wish]) -> None:
     from PIL import Image
 
     from core import pipeline
-    from core.avatar import write_whole
+    from core.checkpoints import write_whole
 
     faces = pipeline.thumbnails(wishes, GRID_FACE_PX)
     columns = math.ceil(math.sqrt(len(faces)))
@@ -295,7 +295,7 @@ def _write_generated(
     """The further files of a random head, and its parameters."""
     from PIL import Image
 
-    from core.avatar import write_whole
+    from core.checkpoints import write_whole
     from core.export import export as write_file
     from core.generation import Wish, person_of
     from core.synthesis.people import LABEL_NAMES
@@ -386,7 +386,7 @@ def synthesize(
 def _draw_contact_sheet(path: Path, seeds: range, sources: Path | None) -> None:
     from PIL import Image
 
-    from core.avatar import write_whole
+    from core.checkpoints import write_whole
     from core.head import load_head
     from core.synthesis.photo import contact_sheet
     from core.synthesis.skins import load_sources
@@ -461,7 +461,8 @@ def _make_heads(
 ) -> None:
     """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes). extra:
     writes more files of a head into the folder, by its file name; returns them and what else NAME.json says."""
-    from core.avatar import save_avatar, write_whole
+    from core.avatar import save_avatar
+    from core.checkpoints import write_whole
     from core.gltf import glb_bytes
     from core.head import load_head
 
@@ -563,8 +564,8 @@ def render(
         import torch
         from PIL import Image
 
-        from core.avatar import write_whole
         from core.camera import look_at_head
+        from core.checkpoints import write_whole
         from core.render import render_head
 
         _use_own_cores()

@@ -104,7 +104,7 @@ def _record(path: Path, options: dict[str, Any]) -> None:
     """What a run was asked to do and on what, beside its weights."""
     import torch
 
-    from core.avatar import write_whole
+    from core.checkpoints import write_whole
 
     surroundings = {"python": platform.python_version(), "torch": torch.__version__}
     text = json.dumps(options | surroundings, indent=2, ensure_ascii=False, default=str)

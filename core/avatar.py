@@ -12,8 +12,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -27,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from core.camera import Camera
+from core.checkpoints import write_whole
 from core.errors import FileError
 from core.head import HeadModel, HeadParameters
 from core.materials import Materials
@@ -164,28 +163,6 @@ def save_avatar(avatar: Avatar, target: str | Path | io.BufferedIOBase) -> None:
         target.write(data)
         return
     write_whole(Path(target), data)
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash or a full disk leaves the old one. Raises FileError where it cannot be written."""
-    temporary: str | None = None
-    try:
-        # In the same folder, because a rename is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes private files; what the person asked for gets the permissions of an ordinary one.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise FileError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room on its disk."
-        ) from error
 
 
 def _avatar_bytes(avatar: Avatar) -> bytes:

@@ -1,8 +1,10 @@
-"""The table of weight files, and reading them with errors that say how to mend things."""
+"""The table of weight files, and reading and writing files with errors that say how to mend things."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,6 +98,28 @@ def weights_path(name: str) -> Path:
             f"{entry.sha256[:12]}... was expected. To mend it, {entry.how_to_get}. {entry.without_it}"
         )
     return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a crash or a full disk leaves the old one. Raises FileError where it cannot be written."""
+    temporary: str | None = None
+    try:
+        # In the same folder, because a rename is atomic only within one file system.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        # mkstemp makes private files; what the person asked for gets the permissions of an ordinary one.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise FileError(
+            f"{path} could not be written ({error.strerror or error}). "
+            "Choose a folder that exists, is writable and has room on its disk."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -132,7 +132,7 @@ def test_processes_go_on_where_it_was_cut_off_with_the_same_bytes(folder: Path, 
     (tmp_path / names[0]).write_bytes(expected[names[0]])
     (tmp_path / names[1]).write_bytes(expected[names[1]][: len(expected[names[1]]) // 2])
     (tmp_path / names[3]).write_bytes(b"")
-    (tmp_path / f".{names[2]}.part").write_bytes(expected[names[2]][:1000])
+    (tmp_path / f".{names[2]}.a1b2c3.part").write_bytes(expected[names[2]][:1000])
     kept = (tmp_path / names[0]).stat().st_mtime_ns
     reports: list[tuple[int, int]] = []
     write(tmp_path, what=("maps", "photos"), relief=True, workers=2, progress=lambda *now: reports.append(now))

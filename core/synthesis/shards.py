@@ -38,7 +38,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from core.camera import Camera
-from core.checkpoints import WEIGHTS, sha256_of
+from core.checkpoints import WEIGHTS, sha256_of, write_whole
 from core.errors import FileError, LikenessError
 from core.head import HeadModel, load_head
 from core.render import Light
@@ -135,7 +135,7 @@ def write_shards(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(f"The folder {out} could not be made ({error.strerror}). Choose another place.") from error
-    for cut_off in out.glob(".*.safetensors.part"):
+    for cut_off in out.glob(".*.safetensors.*part"):
         cut_off.unlink()
     shard_count = math.ceil(count / shard_size)
     samples = [min(shard_size, count - i * shard_size) for i in range(shard_count)]
@@ -161,7 +161,12 @@ def write_shards(
     with closing(results):  # ends processes and clusters where writing fails
         for job, encoded in results:
             for kind, content in encoded.items():
-                _write_whole(_path(out, kind, job.index), content)
+                try:
+                    write_whole(_path(out, kind, job.index), content)
+                except FileError as error:
+                    raise FileError(
+                        f"{error} The shards that are finished stay, and the same command goes on with the rest."
+                    ) from error
             done += job.samples
             if progress is not None:
                 progress(done, count)
@@ -245,20 +250,6 @@ def _check_nothing_beyond(out: Path, kinds: Iterable[str], shard_count: int, cou
                 f"{out} holds {len(beyond)} {kind} shards more than {count} samples fill, such as {min(beyond).name}. "
                 "Ask for as many samples as it holds or more, choose another folder, or delete them."
             )
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Under a name of its own first, so that a file with a shard's name is a whole shard whatever happens."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError(
-            f"{path} could not be written ({error.strerror or error}). Choose a folder that is writable and has room "
-            "on its disk; the shards that are finished stay, and the same command goes on with the rest."
-        ) from error
 
 
 # ------------------------------------------------------------------------------------------------ who makes them
