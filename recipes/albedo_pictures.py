@@ -24,7 +24,7 @@ from core.generation import GeneratedHead, Wish, generate_head, labels_from
 from core.head import HeadModel, HeadParameters
 from core.synthesis.heads import as_bytes, sample_head
 from core.synthesis.painting import SkinLook, paint_skin
-from core.synthesis.people import followers
+from core.synthesis.people import followers, label_range
 from core.synthesis.photo import contact_sheet
 from core.synthesis.skins import SkinSources, load_sources
 from core.texture import complete, mirrored
@@ -136,23 +136,23 @@ DIRECTION_ROWS: dict[str, tuple[str, tuple[str, ...]]] = {
     "beard": ("beard_chin", ("stubble", "beard_cheeks", "moustache")),
     "brows": ("brow_density", ()),
 }
-DIRECTION_STEPS = (-3.0, -1.5, 0.0, 1.5, 3.0)  # deviations of the label over people
 
 
 def directions(head: HeadModel, given: Given) -> Image.Image:
-    """One person's latent moved along the directions of the labels that were learnt, the change carried over to the
-    head."""
-    model, start = albedo_gan(), generate_head(head, Wish(SWEEP_SEED), MAP_PX)
+    """One person's latent moved along the directions of the labels that were learnt, to five values over each label's
+    range, the change carried over to the head."""
+    model = albedo_gan()
+    start = generate_head(head, Wish(SWEEP_SEED, labels_from({"skin_tone": 0.2, "gender": 0.7})), MAP_PX)
     before = model.decode(start.latent)
     rows = {}
     for title, (label, free) in DIRECTION_ROWS.items():
-        place = model.label_names.index(label)
-        if float(model.labels.explained[place]) < LEAST_EXPLAINED:
+        if float(model.labels.explained[model.label_names.index(label)]) < LEAST_EXPLAINED:
             continue  # it cannot be edited
-        deviation = float(model.labels.deviation[place])
+        low, high = label_range(label)
         tiles = []
-        for step in DIRECTION_STEPS:
-            w = model.edit(start.latent, label, step * deviation, free)
+        for i in range(5):
+            amount = low + (high - low) * i / 4 - getattr(start.person.labels, label)
+            w = model.edit(start.latent, label, amount, free)
             albedo, _ = transferred(start.materials.skin_albedo, before, model.decode(w))
             shape = start.shape + fitting(model, head, w) - fitting(model, head, start.latent)
             worn = replace(start.materials, skin_albedo=albedo)
