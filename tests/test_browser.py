@@ -650,6 +650,45 @@ def test_a_random_head_is_shaped_and_its_history_leads_back(visit: Visit, tmp_pa
     assert same(visit.picture(), pictures[2])
 
 
+def test_a_face_is_chosen_and_grows_old(visit: Visit) -> None:
+    page = visit.page
+    visit.tab("Person")
+    with visit.new_head():
+        visit.press("Surprise me")
+    seed = page.locator("#likeness-seed").input_value()
+    assert f"Random head number {seed}: " in visit.status
+    drawn = visit.picture()
+    faces = page.locator("#likeness-faces label:has(input:enabled)")
+    faces.nth(8).wait_for()
+    sources = "[...document.querySelectorAll('#likeness-faces img')].map((image) => image.src)"
+    young = page.evaluate(sources)
+    assert len(set(young)) == 9
+    with visit.new_head():
+        faces.nth(4).click()
+    assert page.locator("#likeness-seed").input_value() == faces.nth(4).locator("input").get_attribute("value") != seed
+    # In words the head is the one on the picture.
+    words = faces.nth(4).locator("img").get_attribute("alt")
+    assert words.startswith("Face 5: ") and words.removeprefix("Face 5: ") in visit.status
+    chosen, file = visit.picture(), visit.digest()
+    assert changed(chosen, drawn).mean() > 0.02
+
+    age = page.locator("#likeness-person-age")
+    assert age.locator(".number").is_disabled()
+    value = age.locator("input").input_value()
+    other = 80 if float(value) < 50 else 20
+    with visit.new_head():
+        visit.slide("person-age", other)
+    assert age.locator(".number").inner_text() == str(other)
+    assert changed(visit.picture(), chosen).mean() > 0.005
+    # The other faces follow.
+    page.wait_for_function(f"(young) => ({sources}).every((source, index) => source !== young[index])", arg=young)
+    with visit.new_head():
+        page.keyboard.press("Control+Z")
+    assert visit.digest() == file
+    assert same(visit.picture(), chosen)
+    assert age.locator(".number").is_disabled() and age.locator("input").input_value() == value
+
+
 def test_a_snapshot_is_the_picture_on_show_and_full_screen_fills_it(visit: Visit) -> None:
     seen = visit.picture()
     height, width, _ = seen.shape
@@ -995,7 +1034,7 @@ def test_a_phone_shows_all_in_the_dark_and_takes_touches(server: RunningApp, bro
         assert corner.max() < 100
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert max(map(int, re.findall(r"\d+", background)[:3])) < 60
-        for name in ("Expression", "Pose", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
             tab = page.get_by_role("tab", name=name, exact=True)
             tab.tap()
             assert tab.get_attribute("aria-selected") == "true"
@@ -1176,7 +1215,7 @@ def test_those_who_cannot_see_can_use_it(server: RunningApp, browser: Any, portr
         assert busy == []
         visit.wait_for_finals(2)
         visit.tool("Compare with photo")
-        for name in ("Expression", "Pose", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
             visit.tab(name)
             assert axe_violations(visit) == [], name
         visit.page.get_by_role("button", name="Add a side view").click()
