@@ -38,6 +38,7 @@ def small_model() -> StyleGanAlbedo:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "albedo_gan", small_model)
+    monkeypatch.setattr(generation, "CUTOFF_TEXELS", 1.0)  # of a map of 32
 
 
 # ------------------------------------------------------------------------------------------------------------- people
