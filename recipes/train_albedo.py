@@ -72,10 +72,10 @@ class Plan:
     shard_size: int = 64
     components: int = 120
     coarse_size: int = COARSE_SIZE
-    detail: DetailSettings = field(default_factory=DetailSettings)
-    detail_epochs: int = 4
-    detail_batch: int = 8
-    detail_minutes: float | None = 30.0
+    detail: DetailSettings = field(default_factory=lambda: DetailSettings(width=8))
+    detail_epochs: int = 1
+    detail_batch: int = 4
+    detail_minutes: float | None = None
     gan: GanSettings = gan_training.PRESETS["cpu"]
     gan_minutes: float | None = 60.0
 
@@ -85,6 +85,7 @@ PLANS = {
     "gpu": Plan(
         people=40_960,
         held_out=1024,
+        detail=DetailSettings(),
         detail_epochs=10,
         detail_batch=32,
         detail_minutes=None,

@@ -71,12 +71,12 @@ class GanSettings:
 
     # How long
     batch_size: int = 4  # over all processes. The supervised phase needs steps more than exact gradients
-    supervised_images: int = 60_000  # then the adversarial phase begins, with time left or not ...
+    supervised_images: int = 80_000  # then the adversarial phase begins, with time left or not ...
     adversarial_images: int = 20_000
     # Sizes of the maps that are learnt at first, each for so large a share of the supervised phase, the rest at full
     # size: what people look like from afar takes many steps, and there steps are cheap.
     growth: tuple[tuple[int, float], ...] = ()
-    supervised_share: float = 0.7  # ... but after this share of the minutes at the latest, where minutes are given
+    supervised_share: float = 0.93  # ... but after this share of the minutes at the latest, where minutes are given
     seed: int = 0
 
     # Supervised terms. All are means over texels of differences of maps in -1..1.
