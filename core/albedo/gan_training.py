@@ -80,7 +80,7 @@ class GanSettings:
     seed: int = 0
 
     # Supervised terms. All are means over texels of differences of maps in -1..1.
-    supervised_rate: float = 0.01  # Adam's; at 0.03 maps of 64 texels stay as blurred as those of 32, at 0.08 it diverges
+    supervised_rate: float = 0.01  # Adam's; at 0.03 maps of 64 texels stay as blurred as of 32, 0.08 diverges
     mapping_boost: float = 30.0  # of the mapping network's rate, which StyleGAN2 divides by 100 for the game's sake
     supervised_betas: tuple[float, float] = (0.9, 0.99)
     warm_up_images: int = 400  # the rate rises linearly: Adam's first steps are as long as its later ones
