@@ -97,11 +97,12 @@ def test_every_word_can_be_said(label: str) -> None:
         assert holds(label, word, labels)
         for phrase in word.phrases:
             assert (label, word) in mentioned(f"a face, {phrase}.")
-        texts = " ".join(captions(labels, np.random.default_rng(0), 120))
-        if word.form == "clause" and word.phrases[0].startswith("in her"):
-            assert word.phrases[2] in texts
-        else:
-            assert any(phrase in texts for phrase in word.phrases), word
+        phrases = word.phrases
+        if word.form == "clause" and phrases[0].startswith("in her"):
+            phrases = phrases[2:3]
+        rng = np.random.default_rng(0)
+        texts = (text for _ in range(15) for text in captions(labels, rng, 8))  # until one of them says it
+        assert any(phrase in text for text in texts for phrase in phrases), word
 
 
 def test_best_caption() -> None:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_head import tiny_head
 
 from core.albedo.coarse import CoarseAlbedo, low_pass, train_coarse
 from core.albedo.model import check_map, log_albedo, resize_map, srgb_from_log
 from core.atlas import atlas_lookup
 from core.errors import FileError, LikenessError
+from tests.tiny_head import tiny_head
 
 SIZE = 64
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_head import tiny_head
 
 from core.albedo.coarse import CoarseAlbedo, train_coarse
 from core.albedo.coarse_to_fine import CoarseToFine
@@ -15,6 +14,7 @@ from core.albedo.completion import completed_by
 from core.albedo.detail import DetailAlbedo, DetailNet, DetailSettings, split
 from core.albedo.model import AlbedoModel, log_albedo, srgb_from_log
 from core.errors import FileError, LikenessError
+from tests.tiny_head import tiny_head
 
 SETTINGS = DetailSettings(size=32, grid=8, channels=4, shared=4, width=8)
 

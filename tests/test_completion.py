@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import skimage.metrics
 import torch
-from tiny_head import tiny_head
 
 from core.albedo.completion import (
     completed_by,
@@ -22,6 +21,7 @@ from core.albedo.completion import (
 )
 from core.atlas import atlas_lookup, positions
 from core.head import load_head
+from tests.tiny_head import tiny_head
 
 SIZE = 64
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_head import tiny_head
 
 from core.albedo.coarse import CoarseAlbedo, train_coarse
 from core.albedo.detail import (
@@ -31,6 +30,7 @@ from core.albedo.detail import (
 from core.albedo.model import log_albedo, srgb_from_log
 from core.atlas import atlas_lookup
 from core.errors import FileError, LikenessError
+from tests.tiny_head import tiny_head
 
 SETTINGS = DetailSettings(size=32, grid=8, channels=4, shared=4, width=8)
 

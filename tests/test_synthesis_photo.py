@@ -26,7 +26,7 @@ from core.synthesis.photo import (
     sample_photo,
 )
 
-SEEDS = range(100, 108)
+SEEDS = range(100, 105)
 
 
 @functools.cache
