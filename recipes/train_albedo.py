@@ -42,8 +42,7 @@ from core.albedo.gan_training import GanSettings
 from core.albedo.model import AlbedoModel, bytes_to_map, log_albedo, resize_map, srgb_from_log
 from core.albedo.stylegan_albedo import LEAST_EXPLAINED, StyleGanAlbedo
 from core.atlas import atlas_lookup
-from core.avatar import write_whole
-from core.checkpoints import ASSETS, WEIGHTS, read_safetensors, sha256_of
+from core.checkpoints import ASSETS, WEIGHTS, read_safetensors, sha256_of, write_whole
 from core.errors import LikenessError
 from core.head import load_head
 from core.synthesis.shards import MapDataset, write_shards

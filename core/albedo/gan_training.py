@@ -220,8 +220,9 @@ def build_networks(settings: GanSettings, latent_size: int, shape_count: int) ->
         generator = Generator(s.size, s.style_dim, s.mapping_layers, s.channel_multiplier, s.channel_max)
         with torch.no_grad():
             # At first each level adds little to the levels before, so that a late one disturbs nothing.
-            for to_rgb in (generator.to_rgb1, *generator.to_rgbs):
-                to_rgb.conv.weight *= 0.1
+            for name, weight in generator.named_parameters():
+                if name.startswith("to_rgb") and name.endswith("conv.weight"):
+                    weight *= 0.1
             _know_people(generator, latent_size)
         return Networks(
             generator,
