@@ -78,7 +78,7 @@ def test_the_example_in_the_documentation_runs(server: RunningApp, monkeypatch: 
     names["client"].close()
     assert names["head"].endswith("head-43.glb")
     assert Path(names["nobody"]).read_bytes() == expected(42, {"weight": -1.0})
-    assert Path(names["somebody"]).read_bytes() == expected(41, age=70, beard=0.6)
+    assert Path(names["somebody"]).read_bytes() == expected(41, age=70.0, beard=0.6)
     assert Path(names["head"]).read_bytes() == expected(43)
     assert Path(names["same"]).name == Path(names["older"]).name == "astronaut.glb"
     assert Path(names["same"]).read_bytes() != Path(names["older"]).read_bytes()
@@ -132,10 +132,10 @@ def test_a_head_is_shaped_and_the_history_leads_back(client: Client) -> None:
 
 
 def test_faces_are_those_of_the_heads_that_would_be_made(client: Client) -> None:
-    job = client.submit(seed=7, count=2, labels={"age": 70}, truncation=0.5, api_name="/faces")
+    job = client.submit(seed=7, count=2, labels={"age": 70.0}, truncation=0.5, api_name="/faces")
     faces = list(job)[-1]
     assert [face["seed"] for face in faces] == [7, 8]
-    wishes = [generation.Wish(seed, generation.labels_from({"age": 70}), 0.5) for seed in (7, 8)]
+    wishes = [generation.Wish(seed, generation.labels_from({"age": 70.0}), 0.5) for seed in (7, 8)]
     for face, pixels in zip(faces, pipeline.thumbnails(wishes, making.FACE_SIDE_PX), strict=True):
         kind, data = face["picture"].split(",")
         assert kind == "data:image/jpeg;base64"
