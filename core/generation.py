@@ -1,4 +1,5 @@
-"""Random heads: a person is drawn, the albedo generator gives colour and shape, the painter what is finer.
+"""Random heads: a person is drawn, whose labels give the shape; the albedo generator gives the colour, the painter what
+is finer.
 
 The generator knows what people look like as a whole, on a small map; which hair and which pore, it cannot know, since
 no number of the latent says so. The painter draws those from the seed, of the same person, so both agree on where
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 import torch
 from jaxtyping import Float, UInt8
@@ -18,7 +19,6 @@ from torch.nn import functional
 
 from core.albedo.bundled import albedo_gan
 from core.albedo.model import log_albedo, srgb_from_log
-from core.albedo.stylegan_albedo import StyleGanAlbedo
 from core.errors import LikenessError
 from core.head import HeadModel
 from core.materials import Materials, paint_lashes, paint_mouth
@@ -28,7 +28,6 @@ from core.synthesis.people import (
     ANCESTRIES,
     LABEL_NAMES,
     OLDEST,
-    SHAPE_LIMIT,
     YOUNGEST,
     Labels,
     Person,
@@ -48,6 +47,8 @@ PLAIN_ROUGHNESS, PREVIEW_EYE_PX = 0.55, 96
 # picture from the painter's: about where the generator stops following people's maps better than the painter of the
 # procedural skin does. The error of the whole hardly changes from 4 to 8; below, brows and lips lose contrast.
 CUTOFF_TEXELS = 5.0
+# Of a person's latent. For a label at the end of its range it may be 5 or more, where the generator has seen nobody.
+LARGEST_COORDINATE = 3.0
 LARGEST_SEED = (1 << 63) - 1
 
 
@@ -67,13 +68,17 @@ class Wish:
 
 @dataclass(frozen=True, eq=False)
 class GeneratedHead:
-    """A random head. person: who was drawn. latent: the same person in the albedo generator. shape: coefficients of the
-    head, the generator's; those of `person` are the painter's and differ a little."""
+    """A random head. person: who was drawn, with the head's shape. latent: the same person in the albedo generator,
+    whose own reading of the shape (`StyleGanAlbedo.shape`) is what edits of the latent move along."""
 
     person: Person
     latent: Float[Tensor, "L W"]
-    shape: Float[Tensor, "K"]
     materials: Materials
+
+    @property
+    def shape(self) -> Float[Tensor, "K"]:
+        """Coefficients of the head."""
+        return self.person.shape
 
 
 def person_of(head: HeadModel, wish: Wish) -> Person:
@@ -97,9 +102,8 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     Raises LikenessError as `person_of` does, FileError where the generator's weights are missing or belong to another
     version of the labels.
     """
-    model, drawn = albedo_gan(), person_of(head, wish)
-    latent = model.from_person(drawn.latent, wish.seed)
-    person = replace(drawn, shape=_shape(model, latent, head))
+    model, person = albedo_gan(), person_of(head, wish)
+    latent = model.from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), wish.seed)
     features = draw_features(head, person, size)
     albedo = refined(model.decode(latent), paint_albedo(head, person, features, size, None))
     roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
@@ -115,7 +119,7 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
         lash_albedo=paint_lashes(EYE_SIZE),
         skin_normal=normals,
     )
-    return GeneratedHead(drawn, latent, person.shape, materials)
+    return GeneratedHead(person, latent, materials)
 
 
 def refined(generated: Float[Tensor, "3 G G"], painted: UInt8[Tensor, "3 U U"]) -> UInt8[Tensor, "3 U U"]:
@@ -150,12 +154,6 @@ def _reduced(features: Features, size: int) -> Features:
     maps = torch.stack([getattr(features, f.name) for f in fields(features)])
     small = functional.interpolate(maps[None], size=(size, size), mode="area")[0]
     return Features(*small)
-
-
-def _shape(model: StyleGanAlbedo, latent: Float[Tensor, "L W"], head: HeadModel) -> Float[Tensor, "K"]:
-    """The generator's shape, for a head that may have another number of coefficients; the rest is 0."""
-    shape = model.shape(latent)[: head.shape_count].clamp(-SHAPE_LIMIT, SHAPE_LIMIT)
-    return functional.pad(shape, (0, head.shape_count - len(shape))).to(head.template)
 
 
 # ------------------------------------------------------------------------------------------------------------ traits

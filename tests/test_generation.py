@@ -184,11 +184,20 @@ def test_the_same_wish_is_the_same_head_bit_for_bit():
     assert not torch.equal(made(6).shape, made(5).shape)
 
 
+def test_a_slider_at_its_end_leads_the_generator_no_further_than_people_go():
+    """At weight 0 the coordinate lies five deviations out: the shape is the person's, and the map that of three."""
+    one = generate_head(HEAD, Wish(5, {"weight": 0.0}), SIZE)
+    far = one.person.latent[LATENT_NAMES.index("weight")]
+    assert far < -4 and torch.equal(one.shape, person_of(HEAD, Wish(5, {"weight": 0.0})).shape)
+    near = one.person.latent.clone()
+    near[LATENT_NAMES.index("weight")] = -3.0
+    assert torch.equal(one.latent, small_model().from_person(near.clamp(-3, 3), 5))
+
+
 def test_one_latent_is_the_person_the_map_and_the_shape():
     model, one = small_model(), made(5)
-    assert torch.equal(one.latent, model.from_person(one.person.latent, 5))
-    assert one.person.seed == 5 and one.shape.shape == (HEAD.shape_count,)
-    torch.testing.assert_close(one.shape, model.shape(one.latent).clamp(-2.5, 2.5))
+    assert torch.equal(one.latent, model.from_person(one.person.latent.clamp(-3, 3), 5))
+    assert one.person.seed == 5 and torch.equal(one.shape, person_of(HEAD, Wish(5)).shape)
     albedo = one.materials.skin_albedo
     assert albedo.shape == (3, SIZE, SIZE) and one.materials.skin_normal is not None
     far, generated = (
