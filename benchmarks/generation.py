@@ -623,18 +623,18 @@ def measure_diversity(
     embedded = reader.embed(material.trained.look)
     held_out = material.held_out.look
     last = slice(len(material.trained) - count, None)
-    alone = generated_look(model, head, seeds)
+    whole = whole_look(head, seeds, model.size)
     sets = {
         "training people": (material.trained.look.rows(last), embedded[:-count]),
         "principal components and shape, at random": (
             component_look(coarse, model.size, count, held_out.shape.shape[1]),
             embedded,
         ),
-        "generator alone": (alone, embedded),
-        "whole heads, with the painter's fine detail": (whole_look(head, seeds, model.size), embedded),
+        "generator alone": (generated_look(model, head, seeds), embedded),
+        "whole heads, with the painter's fine detail": (whole, embedded),
     }
     rows = [diversity_row(name, reader, look, held_out, trained) for name, (look, trained) in sets.items()]
-    return rows, nearest_people(reader, alone, seeds, material)
+    return rows, nearest_people(reader, whole, seeds, material)
 
 
 # ------------------------------------------------------------------------------------------------- tables
