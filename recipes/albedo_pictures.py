@@ -55,7 +55,7 @@ class Given:
 def people(head: HeadModel, given: Given) -> Image.Image:
     """Photos of 64 synthetic people, seeds 0 to 63: not picked."""
     sources, named = given.skins()
-    pixels = contact_sheet(head, range(64), tile=128, columns=8, map_size=MAP_PX, sources=sources)
+    pixels = contact_sheet(head, range(64), tile=120, columns=8, map_size=MAP_PX, sources=sources)
     return titled(Image.fromarray(pixels), f"seeds 0 to 63, painted from {named}")
 
 

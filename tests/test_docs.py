@@ -131,7 +131,8 @@ def test_the_tour_names_what_is_on_the_page():
     """Everything bold in running text is the label of something on the page."""
     text = re.sub(r"^- \*\*.*?\*\*", "", (ROOT / "docs/tour.md").read_text("utf-8"), flags=re.MULTILINE)
     sources = "\n".join(
-        (ROOT / "app" / name).read_text("utf-8") for name in ("ui.py", "static/panels.js", "static/index.html")
+        (ROOT / "app" / name).read_text("utf-8")
+        for name in ("ui.py", "static/panels.js", "static/person.js", "static/index.html")
     )
     labels = {label.lower() for label in re.findall(r"[\">]([^\"<>\n]+)[\"<]", sources)}
     # A sentence made with a number.
