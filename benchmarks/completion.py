@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -16,14 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from core.albedo.coarse import CoarseAlbedo
-from core.albedo.coarse_to_fine import CoarseToFine
-from core.albedo.completion import Completer, CompletionRow, evaluate_completion, turned_head_mask
-from core.albedo.detail import DetailAlbedo
-from core.albedo.model import AlbedoModel, resize_map
-from core.albedo.stylegan_albedo import StyleGanAlbedo
+from core.albedo.bundled import albedo_gan, coarse_to_fine
+from core.albedo.completion import Completer, CompletionRow, evaluate_completion, imagined, turned_head_mask
+from core.albedo.model import AlbedoModel
 from core.atlas import atlas_lookup, positions
-from core.checkpoints import WEIGHTS, weights_path
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import HeadModel, load_head
 from core.synthesis.heads import sample_head
@@ -44,18 +41,18 @@ console = Console(width=120)
 
 
 def section(quick: bool) -> list[dict[str, Any]]:
-    """Print the table of all methods whose weights are here; the numbers."""
+    """Print the table of all methods; the numbers."""
     head = load_head()
     file = os.environ.get(SOURCES_VARIABLE)
     if file is None:
         console.print(f"Without {SOURCES_VARIABLE}, maps are painted from the procedural skin, not from the CC0 skins.")
     sources = None if file is None else load_sources(Path(file))
-    models = available_models()
+    models = bundled_models()
     with console.status("completing") as status:
         rows = measure(
             head,
             models,
-            6 if quick else 60,
+            6 if quick else 24,
             sources,
             progress=lambda i, n: status.update(f"completing map {i + 1} of {n}"),
         )
@@ -72,19 +69,10 @@ def section(quick: bool) -> list[dict[str, Any]]:
     return [asdict(row) for row in rows]
 
 
-def available_models() -> dict[str, AlbedoModel]:
-    """The models whose weights are in the table of core/checkpoints.py; says which are not."""
-    models: dict[str, AlbedoModel] = {}
-    if "albedo_coarse" in WEIGHTS:
-        models["coarse alone"] = coarse = CoarseAlbedo.load(weights_path("albedo_coarse"))
-        if "albedo_detail" in WEIGHTS:
-            models["coarse to fine"] = CoarseToFine(coarse, DetailAlbedo.load(weights_path("albedo_detail")))
-    if "albedo_gan" in WEIGHTS:
-        models["StyleGAN2 inversion"] = StyleGanAlbedo.load(weights_path("albedo_gan"))
-    for name in ("albedo_coarse", "albedo_detail", "albedo_gan"):
-        if name not in WEIGHTS:
-            console.print(f"Not measured: there are no weights called {name} in core/checkpoints.py.")
-    return models
+def bundled_models() -> dict[str, AlbedoModel]:
+    """Those that come with the program. Raises FileError where a file of theirs is missing or damaged."""
+    both = coarse_to_fine()
+    return {"coarse alone": both.coarse, "coarse to fine": both, "StyleGAN2 inversion": albedo_gan()}
 
 
 def measure(
@@ -114,22 +102,12 @@ def methods_of(head: HeadModel, models: Mapping[str, AlbedoModel], size: int) ->
         "mirroring + mean skin": lambda albedo, mask: blended(albedo, mask, mean_skin(head, albedo, mask), mirror=True),
     }
     for name, model in models.items():
-        filled = _filling(model, size)
+        filled = functools.partial(imagined, model)
         methods[name] = lambda albedo, mask, filled=filled: blended(albedo, mask, filled(albedo, mask))
         methods[f"mirroring + {name}"] = lambda albedo, mask, filled=filled: blended(
             albedo, mask, filled(albedo, mask), mirror=True
         )
     return methods
-
-
-def _filling(model: AlbedoModel, size: int) -> Completer:
-    """The whole map that a model makes of what is seen, at the benchmark's size."""
-
-    def fill(albedo: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"]) -> Float[Tensor, "3 U U"]:
-        made = model.decode(model.fit(*resize_map(albedo, mask, model.size)))
-        return resize_map(made, made.new_ones(made.shape[1:]), size)[0]
-
-    return fill
 
 
 def blended(

@@ -29,6 +29,7 @@ from core.photo import Photo, load_photo
 from core.quality import Finding, confidence, findings, measure
 from core.render import render_head
 from core.texture import Seen, View, build_materials
+from core.transfer import with_latent
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,8 @@ def reconstruct(
     several; else the largest. sides: more photos of the same person, turned to a side by some 20 to 50 degrees, in
     any order: one shape is fitted to all, and each adds the skin that it shows best; camera, expression and light of
     the head are those of `source`. The same photos give the same head. Raises PhotoError, in sentences that name the
-    photo where there are several, where no good head can come of one of them.
+    photo where there are several, where no good head can come of one of them, FileError where bundled weights are
+    missing.
     """
     steps = _Steps(progress)
     count = 1 + len(sides)
@@ -126,7 +128,7 @@ def reconstruct(
     trust = confidence(found)
     for i in range(1, count):
         found += _side_findings(i, views[i], joint.fits[i], fit, joint.agreement[i - 1], texture.seen)
-    return Avatar(
+    avatar = Avatar(
         name=identity,
         head_model=head.name,
         shape=fit.parameters.shape[0],
@@ -152,6 +154,7 @@ def reconstruct(
             },
         ),
     )
+    return with_latent(avatar)
 
 
 @dataclass(frozen=True, eq=False)

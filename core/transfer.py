@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from core.albedo.bundled import albedo_gan
 from core.albedo.model import LOG_FLOOR, log_albedo, srgb_from_log
+from core.albedo.stylegan_albedo import FitSettings
 from core.avatar import Avatar
 from core.color import linear_to_srgb, srgb_to_linear
 from core.errors import LikenessError
@@ -29,10 +30,12 @@ RATIO_FLOOR = 1e-3
 
 
 def with_latent(avatar: Avatar) -> Avatar:
-    """The same head with the latent whose map is closest to its skin; as it is, where it has one of this generator.
+    """The same head with the most likely latent, given a thumbnail of its skin; as it is, where it has one of this
+    generator.
 
-    Hair is left out. Deterministic. Raises FileError where the generator's weights are missing and where the head
-    belongs to another head model than the bundled one.
+    In closed form, without the steps of `StyleGanAlbedo.fit`, which take many times as long to halve what is left
+    over: edits transfer only the change. Hair is left out. Deterministic. Raises FileError where the generator's
+    weights are missing and where the head belongs to another head model than the bundled one.
     """
     generator, head = albedo_gan(), load_head()
     avatar.check_fits(head)
@@ -41,7 +44,7 @@ def with_latent(avatar: Avatar) -> Avatar:
     albedo = avatar.materials.skin_albedo
     size = min(albedo.shape[-1], generator.size)
     shown = functional.interpolate(albedo[None].float() / 255, size=(size, size), mode="area")[0]
-    latent = generator.fit(shown, skin_mask(head, size))
+    latent = generator.invert(shown, skin_mask(head, size), FitSettings(evaluations=0)).latent
     return replace(avatar, latent=latent, generator=generator.fingerprint)
 
 

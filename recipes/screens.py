@@ -327,7 +327,7 @@ def tour_person(studio: Studio) -> Screen:
     """Nine faces to choose from, one of them chosen."""
     with studio.visit(head=False) as visit:
         # The same nine every time.
-        visit.page.evaluate("crypto.getRandomValues = (seeds) => seeds.map((_, index) => index + 1)")
+        visit.page.evaluate("() => { crypto.getRandomValues = (seeds) => seeds.map((_, index) => index + 1); }")
         visit.tab("Person")
         faces = visit.page.locator("#likeness-faces label:has(input:enabled)")
         faces.nth(8).wait_for()

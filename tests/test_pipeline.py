@@ -17,9 +17,11 @@ import skimage.data
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
+from torch.nn import functional
 
 from core import pipeline
 from core.albedo.bundled import albedo_gan
+from core.albedo.model import log_albedo
 from core.avatar import Avatar, load_avatar, save_avatar
 from core.camera import look_at_head
 from core.color import luminance, srgb_to_linear
@@ -31,6 +33,8 @@ from core.pipeline import Stage, generate, reconstruct, reshape, thumbnails
 from core.render import render_head
 from core.synthesis.people import SHAPE_LIMIT
 from core.synthesis.photo import sample_photo
+from core.texture import skin_mask
+from core.transfer import move
 
 HEAD = load_head()
 ASTRONAUT = skimage.data.astronaut()
@@ -144,6 +148,30 @@ def test_the_head_lies_on_the_face_and_looks_where_she_looks(astronaut):
     assert float(avatar.expression[smile].mean()) > 0.1
     assert float(avatar.shape.abs().max()) < 4
     assert avatar.head_model == HEAD.name and avatar.provenance.source == "photo"
+
+
+def test_edits_of_the_latent_can_move_a_photos_head(astronaut):
+    """It is a latent of somebody who looks like her, and moving it leaves her pores where they are."""
+    avatar, generator = astronaut.avatar, albedo_gan()
+    assert avatar.latent is not None and avatar.generator == generator.fingerprint
+    small = 64
+    seen = skin_mask(HEAD, small) > 0.5
+    own, likely, mean = (
+        functional.interpolate(m[None], size=(small, small), mode="area")[0][:, seen]
+        for m in (
+            avatar.materials.skin_albedo.float() / 255,
+            generator.decode(avatar.latent),
+            generator.decode(generator.truncate(avatar.latent, 0.0)),
+        )
+    )
+    assert float((likely - own).abs().mean()) < 0.8 * float((mean - own).abs().mean())
+    moved = move(avatar, torch.lerp(avatar.latent, generator.sample(1), 0.5))
+    fine = []
+    for image in (avatar.materials.skin_albedo, moved.materials.skin_albedo):
+        log = log_albedo(image.float() / 255)
+        fine.append((log - functional.avg_pool2d(log[None], 5, 1, 2)[0]).flatten())
+    assert not torch.equal(moved.materials.skin_albedo, avatar.materials.skin_albedo)
+    assert float(torch.corrcoef(torch.stack(fine))[0, 1]) > 0.9
 
 
 def test_the_report_is_in_words_and_its_numbers_are_numbers(astronaut):
