@@ -824,7 +824,7 @@ def build_materials(
     merged = _merged(layers, kept, trust, regions)
     known = _to_tensor(merged.albedo.astype(np.float32), coarse)
     bare = torch.from_numpy(1 - regions.scalp if has_hair else np.ones_like(regions.scalp))
-    guide = _guide(head, known, torch.from_numpy(merged.kept) * bare, tone, regions)
+    guide = _guide(head, known, torch.from_numpy(merged.kept) * bare, first, regions)
     # Now that this person's skin is known, what is strange to it is told better than from the mean skin.
     strange = _strange(known, merged.kept, guide, regions) * bare.numpy()
     kept_t, trust_t, own_kept, own_trust = (
@@ -934,7 +934,7 @@ def _matched(layer: _Layer, first: _Layer, features: np.ndarray) -> _Layer:
 
 
 def _guide(
-    head: HeadModel, known: Float[Tensor, "3 U U"], seen: Float[Tensor, "U U"], tone: Tone, regions: _Regions
+    head: HeadModel, known: Float[Tensor, "3 U U"], seen: Float[Tensor, "U U"], first: _Layer, regions: _Regions
 ) -> Float[Tensor, "3 U U"]:
     """A whole skin, linear, that goes with what is seen of one: what the bundled model imagines, with the mean skin's
     pores where the map is finer than the model's.
@@ -947,12 +947,12 @@ def _guide(
         brows = torch.from_numpy(regions.brows * regions.inside)
         shown = float((torch.maximum(seen, mirrored(seen)) * brows).sum()) > 0.5 * float(brows.sum())
         look = SkinLook(brow_density=0.0 if shown else SkinLook().brow_density, scalp_hair=0.0, variation=0.0)
-        return _mean_skin(head, tone.melanin, tone.haemoglobin, size, look)
+        return _mean_skin(head, first.tone.melanin, first.tone.haemoglobin, size, look)
     model = coarse_to_fine()
     skin = srgb_to_linear(imagined(model, linear_to_srgb(known.clamp(0, 1)), seen))
     if size <= model.size:
         return skin
-    mean = _mean_skin(head, tone.melanin, tone.haemoglobin, size).clamp_min(1e-3).log()
+    mean = first.coarse.clamp_min(1e-3).log()
     return skin * (mean - enlarge(enlarge(mean, model.size), size)).exp()
 
 
