@@ -571,7 +571,7 @@ def test_the_page_is_told_who_is_on_show(page: Page) -> None:
     progress = messages(updates, protocol.ShowProgress)
     assert progress[0].text == "Drawing random head number 30 …" and progress[-1].text is None
     # What is only reshaped is there at once.
-    assert messages(list(page.handlers.reshape("visitor", {"age": 1.0})), protocol.ShowProgress)[0].text is None
+    assert messages(list(page.handlers.reshape("visitor", {"age": 1.0})), protocol.ShowProgress)[-1].text is None
     # A photo's head is nobody's seed, and what was fixed is forgotten with the random head.
     assert told(page.photo()).seed is None
     *_, last = page.handlers.random_head("visitor", 31, {})

@@ -493,7 +493,7 @@ def test_a_crash_while_saving_leaves_the_old_checkpoint(tmp_path: Path, monkeypa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(FileError, match=r"No space left on device.*room on its disk"):
         trainer.save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
