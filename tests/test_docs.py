@@ -13,7 +13,7 @@ import pytest
 import typer
 from PIL import Image
 
-from recipes import checksums, pictures, screens, tables
+from recipes import checksums, drawing, pictures, screens, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [
@@ -165,7 +165,7 @@ def test_a_picture_is_drawn(tmp_path: Path):
     # The dots of the landmarks and the colours of the regions are there, on the wall.
     colours = {colour for _, colour in image.getcolors(1 << 24) or ()}
     assert any(b > r + 100 for r, _, b in colours) and any(r > b + 100 for r, _, b in colours)
-    assert any(max(abs(a - b) for a, b in zip(colour, pictures.WALL, strict=True)) <= 2 for colour in colours)
+    assert any(max(abs(a - b) for a, b in zip(colour, drawing.WALL, strict=True)) <= 2 for colour in colours)
 
 
 def test_a_sheet_keeps_every_tile():
