@@ -758,8 +758,8 @@ def test_a_normal_map_shades_like_the_relief_it_stands_for() -> None:
         return render_head(head, vertices[None], materials, camera, supersample=1, shadows=False)[0]
 
     before = picture(smooth, None)
-    # 128 is not exactly half of 255.
-    assert (picture(smooth, flat(128, 128, 255)) - before).abs().max() < 0.01
+    # 128 is 0.002 above the middle of a byte's range.
+    assert (picture(smooth, flat(128, 128, 255)) - before).abs().max() < 0.015
     forehead = (slice(None), slice(15, 45), slice(45, 83))
     real, mapped = ((picture(*one) - before)[forehead] for one in ((waved, None), (smooth, relief)))
     assert float((real * mapped).sum() / (real.norm() * mapped.norm())) > 0.95

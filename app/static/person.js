@@ -220,6 +220,8 @@ export class PersonPanel {
         radio.value = seeds?.[index] ?? "";
         radio.checked = seeds !== undefined && seeds[index] === this.#wish.seed;
         picture.alt = `Face ${index + 1}${drawn ? `: ${drawn.texts[index]}` : ""}`;
+        // The picture gives the name only once it is there.
+        radio.setAttribute("aria-label", picture.alt);
         picture.title = drawn ? drawn.texts[index] : "";
         if (drawn === null) picture.removeAttribute("src");
         else if (picture.getAttribute("src") !== drawn.pictures[index]) picture.src = drawn.pictures[index];
