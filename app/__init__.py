@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 
+import core  # noqa: F401  # first of all: it sets how OpenMP's threads wait, which torch reads when it loads
+
 # Read once, by the OpenMP and BLAS libraries of torch, numpy and MediaPipe when they load: hence here, before any of
-# them. Reconstructions run in threads of their own, each with its own OpenMP team. A team as large as the cores that
-# this process may use is enough, and it has to sleep while it waits: teams that spin take the cores from each other.
+# them. Reconstructions run in threads of their own, each with its own OpenMP team, and a team as large as the cores
+# that this process may use is enough.
 _CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 os.environ.setdefault("OMP_NUM_THREADS", str(_CORES))
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

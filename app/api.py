@@ -17,7 +17,8 @@ import gradio as gr
 from gradio.data_classes import FileData
 from gradio.events import api
 
-from app.handlers import Handlers, PageUpdate
+from app import making
+from app.handlers import FACES, Handlers, PageUpdate
 
 Answer = tuple[dict[str, Any] | None, dict[str, Any]]
 
@@ -39,18 +40,48 @@ def publish(actions: Handlers) -> None:
             raise _error("A photo was expected. Upload one, with gradio_client by handle_file.")
         yield from _answers(actions.from_photos(paths, session_of(request)))
 
-    def random_head(request: gr.Request, seed: int = 1, attributes: dict[str, float] | None = None) -> Iterator[Answer]:
-        """Draw a head of nobody. Same seed and attributes, same head.
+    def random_head(
+        request: gr.Request,
+        seed: int = 1,
+        attributes: dict[str, float] | None = None,
+        labels: dict[str, float] | None = None,
+        truncation: float = making.TRUNCATION,
+    ) -> Iterator[Answer]:
+        """Draw a head of nobody. Same arguments, same head.
 
         seed: a whole number from 0. attributes: what to add to the shape, by name, from -3 to 3: age, gender, weight,
-        face_length, jaw_width, nose_width, nose_length, lips_fullness, eye_size, ears_size and others.
+        face_length, jaw_width, nose_width, nose_length, lips_fullness, eye_size, ears_size and others. labels: who it
+        is to be, by name: age in years; gender, weight, skin_tone, freckles, beard, hair_colour, eye_colour and others
+        from 0 to 1; what is left out is as the seed draws it. truncation: from 0, the average person, to 1, anybody.
         Returns the head as a GLB file, and a report.
         """
-        if isinstance(seed, float) and seed.is_integer():
-            seed = int(seed)
-        if not isinstance(seed, int) or isinstance(seed, bool):
-            raise _error(f"The seed is {seed!r}. A whole number from 0 was expected.")
-        yield from _answers(actions.random_head(session_of(request), seed, _attributes(attributes)))
+        wish = (whole(seed, "seed"), numbers(labels, "label"), number(truncation, "truncation"))
+        yield from _answers(
+            actions.random_head(session_of(request), wish[0], numbers(attributes, "attribute"), *wish[1:])
+        )
+
+    def faces(
+        request: gr.Request,
+        seed: int = 1,
+        count: int = FACES,
+        labels: dict[str, float] | None = None,
+        truncation: float = making.TRUNCATION,
+    ) -> Iterator[list[dict[str, Any]] | dict[str, Any]]:
+        """Look at random heads before making one: those of `seed` and of the numbers after it.
+
+        count: 1 to 9. labels, truncation: as for random_head.
+        Returns a list with, for each, its seed, the person in words (text) and a JPEG as a data URI (picture).
+        """
+        seed, count = whole(seed, "seed"), whole(count, "count")
+        seeds = range(seed, seed + min(count, 1_000_000))
+        updates = actions.faces(session_of(request), seeds, numbers(labels, "label"), number(truncation, "truncation"))
+        for update in updates:
+            if update.problem is not None:
+                raise _error(update.problem)
+            if update.faces is not None:
+                yield [{"seed": face.seed, "text": face.text, "picture": face.data_uri} for face in update.faces]
+                return
+            yield {"place": update.place.place, "wait_s": round(update.place.seconds, 1)} if update.place else {}
 
     def reshape(request: gr.Request, attributes: dict[str, float]) -> Iterator[Answer]:
         """Change the shape of the session's head.
@@ -58,7 +89,7 @@ def publish(actions: Handlers) -> None:
         attributes: amounts by name, from -3 to 3, counted from the head as it was made; those left out are 0.
         Returns the head as a GLB file, and a report.
         """
-        yield from _answers(actions.reshape(session_of(request), _attributes(attributes)))
+        yield from _answers(actions.reshape(session_of(request), numbers(attributes, "attribute")))
 
     def undo(request: gr.Request) -> Iterator[Answer]:
         """Take back the last change of the session's head. Returns the head as a GLB file, and a report."""
@@ -80,6 +111,8 @@ def publish(actions: Handlers) -> None:
         # Gradio takes the types of the outputs from here, one component for each; of what is yielded, not of iterators.
         endpoint.__annotations__["return"] = tuple[FileData, dict[str, Any]]
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
+    faces.__annotations__["return"] = list[dict[str, Any]]
+    api(faces, api_name="faces", concurrency_limit=None)
     cancel.__annotations__["return"] = bool
     api(cancel, api_name="cancel", concurrency_limit=None)
 
@@ -110,16 +143,30 @@ def _path(value: Any) -> str | None:
     return path if isinstance(path, str) else None
 
 
-def _attributes(value: Any) -> dict[str, float]:
-    """Amounts by name. Raises gr.Error for anything else; the names and the range are checked by the core."""
+def numbers(value: Any, what: str) -> dict[str, float]:
+    """Numbers by name. what: such a one is called. Raises gr.Error for anything else; names and ranges are checked by
+    the core."""
     if value is None:
         return {}
     if not isinstance(value, Mapping):
-        raise _error('The attributes were expected as names with numbers, such as {"age": 1}.')
-    for name, amount in value.items():
-        if isinstance(amount, bool) or not isinstance(amount, int | float) or not math.isfinite(amount):
-            raise _error(f"The attribute {name} is {amount!r}. A number was expected.")
-    return {str(name): float(amount) for name, amount in value.items()}
+        raise _error(f'The {what}s were expected as names with numbers, such as {{"age": 1}}.')
+    return {str(name): number(amount, f"{what} {name}") for name, amount in value.items()}
+
+
+def number(value: Any, what: str) -> float:
+    """A finite number. Raises gr.Error for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _error(f"The {what} is {value!r}. A number was expected.")
+    return float(value)
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number. Raises gr.Error for anything else; its range is checked by the core."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise _error(f"The {what} is {value!r}. A whole number from 0 was expected.")
+    return value
 
 
 def _error(sentence: str) -> gr.Error:

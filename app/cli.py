@@ -1,4 +1,4 @@
-"""The command line: `python -m app reconstruct | generate | render | export | info | serve`.
+"""The command line: `python -m app reconstruct | generate | synthesize | render | export | info | serve`.
 
 Exit codes: 0 all went well; 1 something failed, with a sentence on stderr; 2 wrong usage. Results go to stdout, as JSON
 with ``--json``; progress and problems to stderr. torch and everything above it is imported when a command starts to
@@ -7,6 +7,7 @@ work, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -21,10 +22,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_a
 
 import typer
 
+from app.cli_train import train
 from core.errors import FileError, LikenessError, PhotoError
 
 if TYPE_CHECKING:
     from core.avatar import Avatar
+    from core.generation import Wish
+    from core.head import HeadModel
 
 # What a folder is searched for. A file that is named itself is tried whatever it is called.
 PHOTO_SUFFIXES = frozenset(
@@ -43,6 +47,10 @@ Expression = Literal["fitted", "neutral"]
 Style = Literal["textured", "albedo", "clay"]
 Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4", "gif"]
 Units = Literal["m", "cm", "mm"]
+What = Literal["maps", "photos", "both"]
+
+SHEET_SIDE = 8  # photos along each side of a contact sheet
+GRID_FACE_PX = 256  # of a face in the grid of random heads
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made if it does not exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
@@ -55,6 +63,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+cli.add_typer(train, name="train")
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -122,7 +132,12 @@ def _use_own_cores() -> None:
     """As many threads as the cores that this process may use: more of them make torch many times slower."""
     import torch
 
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    torch.set_num_threads(_cores())
+
+
+def _cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
@@ -178,29 +193,218 @@ def reconstruct(
     _make_heads([(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)], one, out, as_json)
 
 
+def _list_labels(wanted: bool) -> None:
+    """What `--label` takes: the traits, with what the two ends of their range are called, and the labels."""
+    if not wanted:
+        return
+    from core.generation import TRAITS
+    from core.synthesis.people import LABEL_NAMES, label_range
+
+    for name, trait in TRAITS.items():
+        typer.echo(f"{name:18} {trait.low:g} .. {trait.high:g}  {trait.title}: {trait.ends[0]} .. {trait.ends[1]}")
+    for name in LABEL_NAMES:
+        if name not in TRAITS:
+            low, high = label_range(name)
+            typer.echo(f"{name:18} {low:g} .. {high:g}")
+    raise typer.Exit
+
+
 @cli.command()
 def generate(
     out: Out,
     count: Annotated[int, typer.Option("--count", min=1, help="How many heads.")] = 1,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first head; the next ones count up.")] = 0,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label",
+            metavar="NAME=VALUE",
+            help="What they all have, such as age=60, beard=0.8 or melanin=0.3. Repeatable.",
+        ),
+    ] = None,
+    labels: Annotated[
+        bool, typer.Option("--labels", help="Say what --label takes, and stop.", is_eager=True, callback=_list_labels)
+    ] = False,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="0: the mean person, 1: the full variety of people. Default: 0.8.", show_default=False
+        ),
+    ] = None,
     attribute: Annotated[
         list[str] | None,
-        typer.Option("--attribute", metavar="NAME=AMOUNT", help="Such as age=0.5; +-1 is a clear change. Repeatable."),
+        typer.Option(
+            "--attribute", metavar="NAME=AMOUNT", help="Of the shape alone: age=0.5; +-1 is a clear change. Repeatable."
+        ),
+    ] = None,
+    obj: Annotated[bool, typer.Option("--obj", help="OBJ, MTL and their textures too.")] = False,
+    grid: Annotated[
+        Path | None, typer.Option("--grid", metavar="FILE.png", help="A picture of all faces, side by side.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make random heads: the same three files each. The same seed gives the same head."""
-    attributes = _attributes(attribute or [])
+    """Make random heads: the same three files each, and NAME.png, the albedo map.
+
+    NAME.json also holds the parameters: every label, the shape's coefficients, the generator's latent. The same
+    options give the same heads.
+    """
+    attributes, asked = _pairs(attribute or [], "--attribute", "AMOUNT"), _pairs(label or [], "--label", "VALUE")
+    if grid is not None and grid.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{grid} does not end in .png.", param_hint="--grid")
+    from core import generation, pipeline
+
+    chosen = generation.TRUNCATION if truncation is None else truncation
+    seeds = range(seed, seed + count)
     with sentences(as_json):
+        wanted = generation.labels_from(asked)
         _folder(out)
-    from core import pipeline
+        if grid is not None:
+            _folder(grid.parent)
+            _use_own_cores()
+            _draw_grid(grid, [generation.Wish(s, wanted, chosen) for s in seeds])
 
     def one(own_seed: int, report: Callable[[str, float], None]) -> Avatar:
         report("generate", 0.0)
-        return pipeline.generate(own_seed, attributes or None)
+        avatar = pipeline.generate(own_seed, wanted, chosen)
+        return pipeline.reshape(avatar, attributes) if attributes else avatar
 
-    seeds = range(seed, seed + count)
-    _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json)
+    extra = functools.partial(_write_generated, with_obj=obj)
+    _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json, extra)
+
+
+def _draw_grid(path: Path, wishes: list[Wish]) -> None:
+    """The faces of heads in rows, as many columns as rows or one more."""
+    import torch
+    from PIL import Image
+
+    from core import pipeline
+    from core.checkpoints import write_whole
+
+    faces = pipeline.thumbnails(wishes, GRID_FACE_PX)
+    columns = math.ceil(math.sqrt(len(faces)))
+    faces += [torch.full_like(faces[0], 255)] * (-len(faces) % columns)
+    rows = [torch.cat(faces[k : k + columns], dim=2) for k in range(0, len(faces), columns)]
+    buffer = io.BytesIO()
+    Image.fromarray(torch.cat(rows, dim=1).permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
+
+
+def _write_generated(
+    head: HeadModel, avatar: Avatar, folder: Path, name: str, with_obj: bool
+) -> tuple[list[Path], dict[str, Any]]:
+    """The further files of a random head, and its parameters."""
+    from PIL import Image
+
+    from core.checkpoints import write_whole
+    from core.export import export as write_file
+    from core.generation import Wish, person_of
+    from core.synthesis.people import LABEL_NAMES
+
+    buffer = io.BytesIO()
+    Image.fromarray(avatar.materials.skin_albedo.permute(1, 2, 0).numpy()).save(buffer, "PNG")
+    files = [folder / f"{name}.png"]
+    write_whole(files[0], buffer.getvalue())
+    if with_obj:
+        files.append(folder / f"{name}.obj")
+        write_file(head, avatar, "obj", files[1])
+    provenance = avatar.provenance
+    assert provenance.seed is not None and provenance.truncation is not None and avatar.latent is not None
+    labels = person_of(head, Wish(provenance.seed, provenance.labels, provenance.truncation)).labels
+    return files, {
+        "person": {label: getattr(labels, label) for label in LABEL_NAMES},
+        "shape": avatar.shape.tolist(),
+        # One w, which every layer has.
+        "w": avatar.latent[0].tolist(),
+        "generator": avatar.generator,
+    }
+
+
+@cli.command()
+def synthesize(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the shards; made if it does not exist.")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="How many people.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the first person; the next ones count up.")] = 0,
+    size: Annotated[int, typer.Option(min=32, max=2048, help="Pixels a side of maps and photos.")] = 512,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one per core.", show_default=False)
+    ] = None,
+    what: Annotated[What, typer.Option(help="Albedo maps, photos with their ground truth, or both.")] = "maps",
+    relief: Annotated[bool, typer.Option("--relief", help="With maps: displacement, specular, roughness.")] = False,
+    shard_size: Annotated[int, typer.Option(min=1, help="People per file.")] = 32,
+    sources: Annotated[
+        Path | None,
+        typer.Option("--sources", metavar="FILE", help="Skins to mix (recipes.makehuman_skins). Default: procedural."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, or local to start one here."),
+    ] = None,
+    contact_sheet: Annotated[
+        Path | None,
+        typer.Option("--contact-sheet", metavar="FILE.png", help="A picture of the first 64 people, 8 by 8."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make people who do not exist, with every label, to train on: KIND-NUMBER.safetensors files.
+
+    The same seed gives the same bytes with any number of workers. Run again after an interruption to go on where it
+    stopped; with a larger --count to add to a folder.
+    """
+    if out is None and contact_sheet is None:
+        raise typer.BadParameter("Name a folder for the shards, or a --contact-sheet, or both.", param_hint="--out")
+    if contact_sheet is not None and contact_sheet.suffix.lower() != ".png":
+        raise typer.BadParameter(f"{contact_sheet} does not end in .png.", param_hint="--contact-sheet")
+    files: list[Path] = []
+    with sentences(as_json):
+        if out is not None:
+            from core.synthesis.shards import write_shards
+
+            with _progress(count) as show:
+                files = write_shards(
+                    out,
+                    count,
+                    seed,
+                    size,
+                    shard_size,
+                    workers or _cores(),
+                    ("maps", "photos") if what == "both" else (what,),
+                    relief,
+                    sources,
+                    ray,
+                    lambda done, _: show(done, out.name, 0.0),
+                )
+        if contact_sheet is not None:
+            _draw_contact_sheet(contact_sheet, range(seed, seed + min(count, SHEET_SIDE**2)), sources)
+            files = [*files, contact_sheet]
+    if as_json:
+        _print_json({"people": count, "files": [str(file) for file in files]})
+    else:
+        for file in files:
+            typer.echo(f"{file}  {file.stat().st_size / 1e6:.2f} MB")
+
+
+def _draw_contact_sheet(path: Path, seeds: range, sources: Path | None) -> None:
+    from PIL import Image
+
+    from core.checkpoints import write_whole
+    from core.head import load_head
+    from core.synthesis.photo import contact_sheet
+    from core.synthesis.skins import load_sources
+
+    _use_own_cores()
+    _folder(path.parent)
+    loaded = None if sources is None else load_sources(sources)
+    with _progress(len(seeds)) as show:
+        pixels = contact_sheet(
+            load_head(),
+            seeds,
+            columns=SHEET_SIDE,
+            sources=loaded,
+            progress=lambda done, _: show(done, path.name, 0.0),
+        )
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    write_whole(path, buffer.getvalue())
 
 
 def expand_photos(named: list[str]) -> list[Path]:
@@ -237,14 +441,15 @@ def _names(paths: list[Path]) -> list[str]:
     return names
 
 
-def _attributes(words: list[str]) -> dict[str, float]:
-    attributes: dict[str, float] = {}
+def _pairs(words: list[str], option: str, kind: str) -> dict[str, float]:
+    """NAME=AMOUNT as numbers by name."""
+    pairs: dict[str, float] = {}
     for word in words:
         name, _, amount = word.partition("=")
         if not name or not _is_number(amount):
-            raise typer.BadParameter(f"{word!r} is not NAME=AMOUNT, such as age=0.5.", param_hint="--attribute")
-        attributes[name] = float(amount)
-    return attributes
+            raise typer.BadParameter(f"{word!r} is not NAME={kind}, such as age=0.5.", param_hint=option)
+        pairs[name] = float(amount)
+    return pairs
 
 
 def _make_heads(
@@ -252,9 +457,12 @@ def _make_heads(
     make: Callable[[Any, Callable[[str, float], None]], Avatar],
     out: Path,
     as_json: bool,
+    extra: Callable[[HeadModel, Avatar, Path, str], tuple[list[Path], dict[str, Any]]] | None = None,
 ) -> None:
-    """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes)."""
-    from core.avatar import save_avatar, write_whole
+    """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes). extra:
+    writes more files of a head into the folder, by its file name; returns them and what else NAME.json says."""
+    from core.avatar import save_avatar
+    from core.checkpoints import write_whole
     from core.gltf import glb_bytes
     from core.head import load_head
 
@@ -275,7 +483,10 @@ def _make_heads(
                 write_whole(files[0], glb_bytes(head, avatar))
                 save_avatar(avatar, files[1])
                 summary = {"source": source, **summarise(avatar)}
-                write_whole(files[2], (json.dumps(summary, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+                more, details = extra(head, avatar, out, name) if extra else ([], {})
+                files += more
+                document = json.dumps(summary | details, indent=2, ensure_ascii=False)
+                write_whole(files[2], (document + "\n").encode("utf-8"))
             except LikenessError as error:
                 failed.append({"source": source, "error": str(error)})
                 _complain(f"{source}: {error}")
@@ -312,6 +523,8 @@ def summarise(avatar: Avatar) -> dict[str, Any]:
         "made_from": provenance.source,
         "seed": provenance.seed,
         "attributes": dict(provenance.attributes),
+        "labels": dict(provenance.labels),
+        "truncation": provenance.truncation,
         "seconds": {stage: round(duration, 4) for stage, duration in provenance.seconds.items()},
         "residuals": dict(quality.residuals),
         "quality": {
@@ -351,8 +564,8 @@ def render(
         import torch
         from PIL import Image
 
-        from core.avatar import write_whole
         from core.camera import look_at_head
+        from core.checkpoints import write_whole
         from core.render import render_head
 
         _use_own_cores()

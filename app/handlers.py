@@ -7,6 +7,7 @@ act on becomes a sentence; the head on show stays, and what had been shown of th
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import threading
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from app import making
 from app.files import Upload
-from app.making import Made, Maker, Order, PointPx, Source, Step
-from app.protocol import DropFirst, LoadHead, Message, SetPhoto, ShowProgress
+from app.making import Made, Maker, Order, PointPx, Source, Step, Wish
+from app.protocol import DropFirst, LoadHead, Message, SetFaces, SetPerson, SetPhoto, ShowProgress
 from app.sessions import GONE, NO_PHOTO, Edit, Head, Photo, Sessions, Visitor
 from app.work import Cancelled, Finished, Replaced, Reported, Waiting, Work
 from core.errors import LikenessError
@@ -30,7 +31,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 # The head that greets a visitor.
-WELCOME_SEED = 7
+WELCOME = Wish(7)
+# Random faces that are drawn at once.
+FACES = 9
 # The photos of one person. Left and right are the person's own: which side of the face the photo shows.
 SIDES = ("left", "right")
 
@@ -76,13 +79,27 @@ class Shape:
 
 
 @dataclass(frozen=True)
+class Face:
+    """A random face to choose from. text: who it is. picture: a JPEG."""
+
+    seed: int
+    text: str
+    picture: bytes
+
+    @property
+    def data_uri(self) -> str:
+        """The picture inside an address: nothing has to be held for it."""
+        return f"data:image/jpeg;base64,{base64.b64encode(self.picture).decode()}"
+
+
+@dataclass(frozen=True)
 class PageUpdate:
     """What changes on the page; None: as before.
 
     lines: the status. stages, fraction: of the work going on; total_s: of the work just done, in seconds. busy:
     whether there is any. messages: for the viewer, in order. can_save: whether a final head is on show after this.
     shape: the controls after it. problem: why the wish was not fulfilled. For the API: place: in line; file, report:
-    of the head that was made.
+    of the head that was made; faces: those drawn.
     """
 
     lines: tuple[Line, ...] | None = None
@@ -97,6 +114,7 @@ class PageUpdate:
     place: Waiting | None = None
     file: Path | None = None
     report: Mapping[str, Any] | None = None
+    faces: tuple[Face, ...] | None = None
 
 
 # Nothing new; but whoever is told so is still there.
@@ -239,7 +257,7 @@ class Handlers:
             message = seen.get(0, NO_PHOTO)
             if made.camera is not None and message.url is not None:
                 message = _with_camera(message, made.camera)
-            head = Head(made.avatar, None, message, pictures.get(0), lines, _report(made.avatar, made.seconds))
+            head = Head(made.avatar, None, None, message, pictures.get(0), lines, _report(made.avatar, made.seconds))
             self._keep_photos(visitor, uploads, front)
             if visitor.photo_head is not None and visitor.photo_head.picture is not None:
                 self._files.withdraw(visitor.photo_head.picture)
@@ -295,24 +313,68 @@ class Handlers:
 
     # -- Random heads and edits ---------------------------------------------------------------------
 
-    def random_head(self, session: str, seed: int, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
-        """Draw a head from the prior. amounts: by attribute, what to add to it; see `core.pipeline.generate`."""
+    def random_head(
+        self,
+        session: str,
+        seed: int,
+        amounts: Mapping[str, float],
+        fixed: Mapping[str, float] | None = None,
+        truncation: float = making.TRUNCATION,
+    ) -> Iterator[PageUpdate]:
+        """Draw a head of nobody. amounts: by attribute of the shape, what to add to it. fixed: numbers by the names of
+        traits or labels; None: as in the random head on show, whose truncation is kept too."""
         visitor = self._sessions.visitor(session)
-        edit = Edit(seed, _nonzero(amounts))
+        try:
+            if fixed is not None:
+                wish = Wish(seed, self._maker().labels(fixed), truncation)
+            elif visitor.head is not None and visitor.head.wish is not None:
+                wish = replace(visitor.head.wish, seed=seed)
+            else:
+                wish = Wish(seed)
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+            return
+        edit = Edit(wish, _nonzero(amounts))
+        yield from self._change(visitor, edit, "drawing a random head", lambda: visitor.record(edit))
 
-        def done(made: tuple[Head, bytes]) -> PageUpdate:
-            visitor.record(edit)
-            return self._show(visitor, made[0], made[1], original=True)
+    def faces(
+        self, session: str, seeds: Sequence[int], fixed: Mapping[str, float], truncation: float = making.TRUNCATION
+    ) -> Iterator[PageUpdate]:
+        """Small pictures of random heads to choose from. Nothing of them is kept; the head on show stays."""
+        visitor = self._sessions.visitor(session)
 
-        yield from self._do(visitor, lambda _: self._make(visitor, edit), "drawing a random head", done)
+        def task(_: Callable[[Any], None]) -> tuple[Face, ...]:
+            if not 1 <= len(seeds) <= FACES:
+                raise LikenessError(f"{len(seeds)} faces were asked for. Ask for 1 to {FACES} at a time.")
+            make = self._maker()
+            labels = make.labels(fixed)
+            wishes = [Wish(seed, labels, truncation) for seed in seeds]
+            pictures = make.faces(wishes)
+            return tuple(
+                Face(wish.seed, make.person(wish).text, picture) for wish, picture in zip(wishes, pictures, strict=True)
+            )
+
+        def done(faces: tuple[Face, ...]) -> PageUpdate:
+            message = SetFaces(list(seeds), [face.data_uri for face in faces], [face.text for face in faces])
+            return PageUpdate(messages=(message,), faces=faces)
+
+        # In a place of their own: they neither end the making of a head nor are ended by it.
+        for update in self._do(visitor, task, "drawing faces", done, place=_of_faces(session)):
+            if update.problem is not None and update.lines is not None:
+                yield PageUpdate(lines=update.lines, messages=(SetFaces([], [], []),), problem=update.problem)
+            elif update.problem is not None or update.faces is not None:
+                yield update
+            else:
+                # Where they stand in line is no news of the head.
+                yield replace(QUIET, place=update.place)
 
     def reshape(self, session: str, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
         """Change the shape of the visitor's head. amounts: by attribute, all of them: those left out are 0."""
-        yield from self._edit(session, lambda visitor: Edit(visitor.edit.seed, _nonzero(amounts)))
+        yield from self._edit(session, lambda visitor: Edit(visitor.edit.wish, _nonzero(amounts)))
 
     def restore(self, session: str) -> Iterator[PageUpdate]:
         """The head as it was before its shape was changed. Can be undone."""
-        yield from self._edit(session, lambda visitor: Edit(visitor.edit.seed))
+        yield from self._edit(session, lambda visitor: Edit(visitor.edit.wish))
 
     def undo(self, session: str) -> Iterator[PageUpdate]:
         """One step back in the history."""
@@ -329,12 +391,7 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
             return
-
-        def done(made: tuple[Head, bytes]) -> PageUpdate:
-            visitor.record(edit)
-            return self._show(visitor, made[0], made[1], original=not edit.amounts)
-
-        yield from self._do(visitor, lambda _: self._make(visitor, edit), "changing the shape", done)
+        yield from self._change(visitor, edit, "changing the shape", lambda: visitor.record(edit))
 
     def _step(self, session: str, by: int) -> Iterator[PageUpdate]:
         visitor = self._sessions.visitor(session)
@@ -346,29 +403,37 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
             return
+        yield from self._change(visitor, edit, "changing the shape", lambda: setattr(visitor, "at", at))
+
+    def _change(self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[], None]) -> Iterator[PageUpdate]:
+        """Show the head of a step. recorded: called once it is there, to say where in the history that is."""
+        held = self._held(visitor, edit.wish)
+        if held is None and edit.wish is not None:
+            text = f"Drawing random head number {edit.wish.seed} …"
+            yield PageUpdate(messages=(ShowProgress(text, 0.3),))
+
+        def make() -> tuple[Head, bytes]:
+            maker = self._maker()
+            head = held or (_random(maker, edit.wish) if edit.wish is not None else None)
+            if head is None:
+                raise LikenessError(GONE)
+            avatar = maker.reshape(head.avatar, edit.amounts) if edit.amounts else head.avatar
+            return head, maker.glb(avatar)
 
         def done(made: tuple[Head, bytes]) -> PageUpdate:
-            other = visitor.head is not made[0]
-            visitor.at = at
-            return self._show(visitor, made[0], made[1], original=other or not edit.amounts)
+            original = _original(visitor.head, edit)
+            recorded()
+            return self._show(visitor, made[0], made[1], original)
 
-        yield from self._do(visitor, lambda _: self._make(visitor, edit), "changing the shape", done)
+        yield from self._do(visitor, lambda _: make(), doing, done)
 
-    def _make(self, visitor: Visitor, edit: Edit) -> tuple[Head, bytes]:
-        """The head of a step of the history, and its GLB. Works with the head on show where that is the one."""
-        make = self._maker()
-        if edit.seed is None:
-            head = visitor.photo_head
-        elif visitor.head is not None and visitor.head.seed == edit.seed:
-            head = visitor.head
-        elif self._welcome is not None and edit.seed == WELCOME_SEED:
-            head = self._welcome[0]
-        else:
-            head = _random(make, edit.seed)
-        if head is None:
-            raise LikenessError(GONE)
-        avatar = make.reshape(head.avatar, edit.amounts) if edit.amounts else head.avatar
-        return head, make.glb(avatar)
+    def _held(self, visitor: Visitor, wish: Wish | None) -> Head | None:
+        """The head of a wish, None: of the photo, where it is there already."""
+        if wish is None:
+            return visitor.photo_head
+        if visitor.head is not None and visitor.head.wish == wish:
+            return visitor.head
+        return self._welcome[0] if self._welcome is not None and wish == WELCOME else None
 
     # -- Coming and going ---------------------------------------------------------------------------
 
@@ -384,7 +449,7 @@ class Handlers:
                     finally:
                         self._welcome_lock.release()
             head, glb = self._welcome
-            visitor.record(Edit(WELCOME_SEED))
+            visitor.record(Edit(WELCOME))
             yield self._show(visitor, head, glb, original=True)
         except LikenessError as error:
             yield self._failed(visitor, error)
@@ -399,6 +464,7 @@ class Handlers:
     def leave(self, session: str) -> None:
         """The visitor closed the page."""
         self._work.cancel(session)
+        self._work.cancel(_of_faces(session))
         self._sessions.close(session)
 
     def warm(self) -> None:
@@ -412,11 +478,11 @@ class Handlers:
     def _make_welcome(self) -> None:
         if self._welcome is None:
             make = self._maker()
-            head = _random(make, WELCOME_SEED)
+            head = _random(make, WELCOME)
             line = Line(
                 "info",
-                "Welcome! This head is drawn at random. Add a photo of a face to make one of a person, "
-                "or try the panels: Expression, Pose and Light act at once.",
+                "Welcome! This head is drawn at random. Add a photo of a face to make one of a person, choose another "
+                "under Person, or try the other panels: Expression, Pose and Light act at once.",
             )
             self._welcome = (replace(head, lines=(line,)), make.glb(head.avatar))
 
@@ -429,11 +495,12 @@ class Handlers:
         doing: str,
         done: Callable[[Any], PageUpdate],
         step: Callable[[Step], PageUpdate] | None = None,
+        place: str | None = None,
     ) -> Iterator[PageUpdate]:
         """Do the work when its turn comes. step, done: what the page is told of an event and of the result. Without
-        a step the work is quick."""
+        a step the work is quick. place: whose place in line it takes, None: the visitor's."""
         try:
-            with closing(self._work.run(visitor.session, task, quick=step is None)) as events:
+            with closing(self._work.run(place or visitor.session, task, quick=step is None)) as events:
                 for event in events:
                     if isinstance(event, Waiting):
                         update = _busy(event.sentence, 0.0, (), ())
@@ -454,7 +521,7 @@ class Handlers:
 
     def _show(self, visitor: Visitor, head: Head, glb: bytes, original: bool, name: str | None = None) -> PageUpdate:
         """The head of the step of the history on show."""
-        stem = _file_stem(name or (f"head-{head.seed}" if head.seed is not None else head.avatar.name))
+        stem = _file_stem(name or (f"head-{head.wish.seed}" if head.wish is not None else head.avatar.name))
         path = self._publish_head(visitor, glb, f"{stem}.glb", original)
         visitor.head, visitor.reading, visitor.first = head, False, False
         return PageUpdate(
@@ -463,6 +530,7 @@ class Handlers:
             messages=(
                 LoadHead(self._address(path), f"{stem}.glb", final=True, original=original),
                 head.photo,
+                _set_person(head),
                 ShowProgress(None, 1.0),
             ),
             can_save=True,
@@ -491,7 +559,7 @@ class Handlers:
             undo=visitor.at > 0,
             redo=visitor.at + 1 < len(visitor.history),
             restore=bool(edit.amounts),
-            photo=visitor.head is not None and visitor.head.seed is None and "front" in visitor.photos,
+            photo=visitor.head is not None and visitor.head.wish is None and "front" in visitor.photos,
         )
 
     def _failed(self, visitor: Visitor, error: LikenessError) -> PageUpdate:
@@ -502,6 +570,8 @@ class Handlers:
         visitor.first = visitor.reading = False
         # The sliders too: they may stand where they would have led.
         known = visitor.head is not None
+        if visitor.head is not None:
+            messages.append(_set_person(visitor.head))
         return PageUpdate(
             lines=(Line("info" if isinstance(error, Cancelled) else "problem", str(error)),),
             busy=False,
@@ -540,10 +610,34 @@ def _report(avatar: Avatar, seconds: Mapping[str, float]) -> dict[str, Any]:
     }
 
 
-def _random(make: Maker, seed: int) -> Head:
-    avatar = make.generate(seed)
-    line = Line("done", f"Random head number {seed}. This person does not exist.")
-    return Head(avatar, seed, NO_PHOTO, None, (line,), _report(avatar, {}))
+def _random(make: Maker, wish: Wish) -> Head:
+    avatar = make.generate(wish)
+    person = make.person(wish)
+    line = Line("done", f"Random head number {wish.seed}: {person.text}. This person does not exist.")
+    report = {**_report(avatar, {}), "person": person.text, "labels": dict(wish.labels), "truncation": wish.truncation}
+    return Head(avatar, wish, person, NO_PHOTO, None, (line,), report)
+
+
+def _original(before: Head | None, edit: Edit) -> bool:
+    """Whether a step is a new head, or one as it was before any change, rather than a change of the one before."""
+    if not edit.amounts and (edit.wish is None or edit.wish == Wish(edit.wish.seed)):
+        return True
+    seed, seed_before = (wish and wish.seed for wish in (edit.wish, before and before.wish))
+    return before is None or seed != seed_before
+
+
+def _set_person(head: Head) -> SetPerson:
+    if head.wish is None or head.person is None:
+        return SetPerson(None, {}, [], making.TRUNCATION, {})
+    person = head.person
+    return SetPerson(
+        head.wish.seed, dict(person.values), list(person.fixed), head.wish.truncation, dict(person.colours)
+    )
+
+
+def _of_faces(session: str) -> str:
+    """The place in line of what a visitor chooses from."""
+    return f"{session} faces"
 
 
 def _busy(text: str, fraction: float, messages: tuple[Message, ...], stages: tuple[StageRow, ...]) -> PageUpdate:

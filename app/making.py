@@ -11,15 +11,17 @@ import io
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from core.errors import LikenessError
 
 if TYPE_CHECKING:
+    from core import generation
     from core.avatar import Avatar
     from core.pipeline import Stage
+    from core.synthesis.people import Labels
 
 # So often, at least, does `reconstruct` yield: whoever reads it can stop in between.
 TICK_S = 0.5
@@ -28,6 +30,12 @@ KEPT_BYTES = 3_000_000
 KEPT_SIDE_PX = 3072
 # What the viewer shows of a photo.
 SHOWN_SIDE_PX = 1600
+# How far random people may be from the average one: 0 is that one, 1 is anybody.
+TRUNCATION = 0.8
+# Of the small pictures of random heads.
+FACE_SIDE_PX = 160
+# How many colours stand for the range of a trait.
+COLOUR_STEPS = 9
 
 PointPx = tuple[float, float]
 
@@ -87,25 +95,58 @@ class Made:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """Which random head. labels: what is fixed of the person, by the names of `core.synthesis.people.Labels`; all else
+    is as the seed draws it. truncation: see `TRUNCATION`."""
+
+    seed: int
+    labels: Mapping[str, float] = field(default_factory=dict)
+    truncation: float = TRUNCATION
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who a random head is. text: in words. By trait, which is what the page calls an attribute of a person: values,
+    which of them the wish fixes, and for some the CSS colours along the range, separated by commas."""
+
+    text: str
+    values: Mapping[str, float] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
+    colours: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Maker:
     """The things of the core that the page needs; `core_maker` gives the real ones. All may raise LikenessError.
 
-    reconstruct: see the function of that name. generate: a seed -> `Avatar`. reshape: `Avatar`, amounts by attribute
-    -> `Avatar`. glb: `Avatar` -> GLB bytes.
+    reconstruct: see the function of that name. reshape: `Avatar`, amounts by attribute -> `Avatar`. glb: `Avatar` ->
+    GLB bytes. Of random heads: generate; person: who it will be, at once; faces: JPEGs of their faces, drawn together
+    because that is quicker; labels: numbers by the names of traits or labels -> labels.
     """
 
     reconstruct: Callable[[Order], Generator[Step | Made | None, None, None]]
-    generate: Callable[[int], Avatar]
     reshape: Callable[[Avatar, Mapping[str, float]], Avatar]
     glb: Callable[[Avatar], bytes]
+    generate: Callable[[Wish], Avatar]
+    person: Callable[[Wish], Person]
+    faces: Callable[[Sequence[Wish]], list[bytes]]
+    labels: Callable[[Mapping[str, float]], dict[str, float]]
 
 
 @functools.cache
 def core_maker() -> Maker:
     """The real core. Imports torch and MediaPipe, seconds on a cold machine: call it late or in the background."""
-    from core import pipeline
+    from core import generation, pipeline
 
-    return Maker(reconstruct, pipeline.generate, pipeline.reshape, _glb)
+    return Maker(
+        reconstruct=reconstruct,
+        reshape=pipeline.reshape,
+        glb=_glb,
+        generate=lambda wish: pipeline.generate(wish.seed, wish.labels, wish.truncation),
+        person=_person,
+        faces=_faces,
+        labels=generation.labels_from,
+    )
 
 
 def _glb(avatar: Avatar) -> bytes:
@@ -113,6 +154,62 @@ def _glb(avatar: Avatar) -> bytes:
     from core.head import load_head
 
     return glb_bytes(load_head(), avatar)
+
+
+def _person(wish: Wish) -> Person:
+    from core import generation
+    from core.head import load_head
+    from core.synthesis.captions import describe
+
+    labels = generation.person_of(load_head(), _core_wish(wish)).labels
+    return Person(
+        describe(labels),
+        {name: trait.read(labels) for name, trait in generation.TRAITS.items()},
+        tuple(name for name, trait in generation.TRAITS.items() if set(trait.labels(trait.low)) <= set(wish.labels)),
+        {name: _colours(generation.TRAITS[name], labels, colour) for name, colour in _colour_functions().items()},
+    )
+
+
+def _core_wish(wish: Wish) -> generation.Wish:
+    from core import generation
+
+    return generation.Wish(wish.seed, wish.labels, wish.truncation)
+
+
+def _colour_functions() -> dict[str, Callable[[Labels], Sequence[float]]]:
+    """By trait, what part of a person it colours: linear RGB."""
+    from core.synthesis.painting import skin_tone
+    from core.synthesis.people import hair_colour, iris_colour
+
+    def skin(labels: Labels) -> list[float]:
+        return skin_tone(labels.melanin, labels.haemoglobin).tolist()
+
+    return {"skin_tone": skin, "hair_colour": hair_colour, "eye_colour": iris_colour}
+
+
+def _colours(trait: generation.Trait, labels: Labels, colour: Callable[[Labels], Sequence[float]]) -> str:
+    """CSS colours along the range of a trait, in a person who is otherwise as given."""
+    import torch
+
+    from core.color import linear_to_srgb
+
+    steps = [trait.low + (trait.high - trait.low) * i / (COLOUR_STEPS - 1) for i in range(COLOUR_STEPS)]
+    linear = torch.tensor([colour(replace(labels, **trait.labels(x))) for x in steps])
+    rows = (255 * linear_to_srgb(linear)).round().clamp(0, 255).int().tolist()
+    return ", ".join("#{:02x}{:02x}{:02x}".format(*row) for row in rows)
+
+
+def _faces(wishes: Sequence[Wish]) -> list[bytes]:
+    from PIL import Image
+
+    from core import pipeline
+
+    pictures = []
+    for pixels in pipeline.thumbnails([_core_wish(wish) for wish in wishes], FACE_SIDE_PX):
+        out = io.BytesIO()
+        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(out, "JPEG", quality=88)
+        pictures.append(out.getvalue())
+    return pictures
 
 
 class _Stopped(LikenessError):

@@ -11,8 +11,8 @@ after the iframe reloads, changes nothing. Angles in a message are degrees, as i
 user-facing place; positive yaw turns towards the head's left (+X), positive pitch tips the head
 down and raises the camera or light, positive roll tips the head towards its right shoulder.
 
-Python starts only `LoadHead`, `DropFirst`, `SetPhoto` and `ShowProgress`; the others start in the browser, because a
-slider must act within a frame.
+Python starts only `LoadHead`, `DropFirst`, `SetPhoto`, `ShowProgress`, `SetPerson` and `SetFaces`; the others start in
+the browser, because a slider must act within a frame. The last two are for the page itself.
 """
 
 from __future__ import annotations
@@ -186,6 +186,31 @@ class SaveHead(Message):
 
 
 @dataclass(frozen=True)
+class SetPerson(Message):
+    """Who is on show. seed: of a random head; None for one of a photo. values: by trait (`making.Person`), what it is
+    in this person. fixed: the traits that are not as the seed draws them. truncation: how far people may be from the
+    average. colours: by trait, the CSS colours along its range, separated by commas."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    seed: float | None
+    values: dict[str, float]
+    fixed: list[str]
+    truncation: float
+    colours: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SetFaces(Message):
+    """The faces that the page asked for, by their seeds: pictures as data URIs, and what is on them in words. Empty
+    where they could not be drawn."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    seeds: list[float]
+    pictures: list[str]
+    texts: list[str]
+
+
+@dataclass(frozen=True)
 class Ready(Message):
     """The viewer has started and listens. Messages sent earlier are kept by the page and sent now."""
 
@@ -235,6 +260,8 @@ MESSAGES: tuple[type[Message], ...] = (
     SetIdle,
     SetTheme,
     SaveHead,
+    SetPerson,
+    SetFaces,
     Ready,
     HeadLoaded,
     FillWindow,
@@ -245,17 +272,19 @@ MESSAGES: tuple[type[Message], ...] = (
 def schema() -> dict[str, dict[str, Any]]:
     """The table of `static/protocol.js`: type name -> {"to": receiver, "fields": {field: kind}}.
 
-    Kinds: "string", "string?", "number", "boolean", "strings", "values" (a list of numbers), "numbers" (an object
-    of numbers).
+    Kinds: "string", "number", "boolean", with "?" where it may be null, "strings", "values" (a list of numbers),
+    "numbers" and "texts" (objects of numbers and of strings).
     """
     kinds = {
         "str": "string",
         "str | None": "string?",
         "float": "number",
+        "float | None": "number?",
         "bool": "boolean",
         "list[str]": "strings",
         "list[float]": "values",
         "dict[str, float]": "numbers",
+        "dict[str, str]": "texts",
     }
     return {
         message.type_name(): {

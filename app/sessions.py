@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.files import Files
+from app.making import Person, Wish
 from app.protocol import SetPhoto
 from core.errors import LikenessError
 
@@ -52,11 +53,12 @@ class Photo:
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A head before any edit. seed: of a random head, None for one of a photo. photo: what the viewer shows of it.
-    picture: that photo's path in `Files`. lines, report: what was said of it, for the page and for the API."""
+    """A head before any edit. wish, person: of a random head, None for one of a photo. photo: what the viewer shows of
+    it. picture: that photo's path in `Files`. lines, report: what was said of it, for the page and for the API."""
 
     avatar: Avatar
-    seed: int | None
+    wish: Wish | None
+    person: Person | None
     photo: SetPhoto
     picture: Path | None
     lines: tuple[Any, ...]
@@ -65,9 +67,9 @@ class Head:
 
 @dataclass(frozen=True)
 class Edit:
-    """A step of the history: which head (the seed of a random one, None: the photo's) with which attributes."""
+    """A step of the history: which head (a random one, None: the photo's) with which amounts of shape."""
 
-    seed: int | None
+    wish: Wish | None
     amounts: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -102,7 +104,7 @@ class Visitor:
             return
         self.history = [*self.history[: self.at + 1], edit][-HISTORY:]
         self.at = len(self.history) - 1
-        if all(step.seed is not None for step in self.history):
+        if all(step.wish is not None for step in self.history):
             self.photo_head = None
 
 

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -186,7 +186,7 @@ def build(actions: Handlers) -> gr.Blocks:
                 )
             with gr.Column(scale=2, min_width=300, elem_id="likeness-side-column"):
                 with gr.Tabs(elem_id="likeness-panels"):
-                    for name in ("expression", "pose", "shape", "light", "view"):
+                    for name in ("expression", "pose", "person", "shape", "light", "view"):
                         with gr.Tab(name.capitalize(), id=name):
                             if name == "shape":
                                 with gr.Column(elem_id="likeness-panel-shape"):
@@ -203,18 +203,24 @@ def build(actions: Handlers) -> gr.Blocks:
             "photo away deletes it, leaving the page deletes everything. Nothing is sent anywhere else.</p>",
             elem_id="likeness-foot",
         )
-        # Messages from the server to the viewer pass through here; nobody sees it.
-        mailbox = gr.HTML(
-            "",
-            html_template="<span></span>",
-            js_on_load=f"""
-                const page = {page_module};
-                const deliver = () => page.then(({{ deliver }}) => deliver(props.value));
-                watch("value", deliver);
-                deliver();
-            """,
-            visible="hidden",
-            elem_id="likeness-mailbox",
+        # Messages from the server to the viewer and the page pass through the first; through the second only faces to
+        # choose from, which may come at the same moment. What page.js asks for leaves by them. Nobody sees them.
+        mailbox, faces_mailbox = (
+            gr.HTML(
+                "",
+                html_template="<span></span>",
+                js_on_load=f"""
+                    const page = {page_module};
+                    const deliver = () => page.then(({{ deliver }}) => deliver(props.value));
+                    page.then(({{ connect }}) => connect("{asks}", (wish) => trigger("submit", {{ wish }})));
+                    watch("value", deliver);
+                    deliver();
+                """,
+                visible="hidden",
+                elem_id=elem_id,
+                elem_classes="mailbox",
+            )
+            for asks, elem_id in (("draw", "likeness-mailbox"), ("faces", "likeness-faces-mailbox"))
         )
         # Clicked by the sliders once they have settled, so that their values are read at that moment.
         reshape = gr.Button("Apply the shape", visible="hidden", elem_id="likeness-reshape")
@@ -245,6 +251,19 @@ def build(actions: Handlers) -> gr.Blocks:
             seed = secrets.randbelow(SEED_LIMIT)
             yield from _rows(actions.random_head(session_of(request), seed, _amounts(amounts)))
 
+        def on_draw(event: gr.EventData, request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
+            wish = _wish(event)
+            seed = api.whole(wish.get("seed"), "seed")
+            yield from _rows(actions.random_head(session_of(request), seed, _amounts(amounts), *_people(wish)))
+
+        def on_faces(event: gr.EventData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+            wish = _wish(event)
+            seeds = wish.get("seeds")
+            seeds = [api.whole(seed, "seed") for seed in (seeds if isinstance(seeds, list) else [])]
+            for row in _rows(actions.faces(session_of(request), seeds, *_people(wish))):
+                # The second mailbox in place of the first.
+                yield row[:2]
+
         def on_reshape(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
             yield from _rows(actions.reshape(session_of(request), _amounts(amounts)))
 
@@ -270,6 +289,8 @@ def build(actions: Handlers) -> gr.Blocks:
         side_right.input(on_side("right"), side_right, outputs, **listen)
         combine.click(on_step(actions.combine), None, outputs, **listen)
         random_button.click(on_random, sliders, outputs, **listen)
+        mailbox.submit(on_draw, sliders, outputs, **listen)
+        faces_mailbox.submit(on_faces, None, [status, faces_mailbox], **listen)
         cancel.click(on_cancel, None, None, **listen)
         reshape.click(on_reshape, sliders, outputs, **listen)
         for button, action in ((undo, actions.undo), (redo, actions.redo), (restore, actions.restore)):
@@ -284,6 +305,17 @@ def build(actions: Handlers) -> gr.Blocks:
         demo.unload(on_unload)
         api.publish(actions)
     return demo
+
+
+def _wish(event: gr.EventData) -> Mapping[str, Any]:
+    """What page.js asks for, as it came; see person.js."""
+    wish = event._data.get("wish") if isinstance(event._data, Mapping) else None
+    return wish if isinstance(wish, Mapping) else {}
+
+
+def _people(wish: Mapping[str, Any]) -> tuple[dict[str, float], float]:
+    """What is fixed of people, and how far they may be from the average."""
+    return api.numbers(wish.get("traits"), "trait"), api.number(wish.get("truncation"), "truncation")
 
 
 def _amounts(values: tuple[float, ...]) -> dict[str, float]:

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import rasteriser, reconstruction, viewer
+from benchmarks import completion, generation, rasteriser, reconstruction, training, viewer
 from core.errors import LikenessError
 from core.evaluation import (
     Estimator,
@@ -200,6 +200,9 @@ SECTIONS: dict[str, Callable[[bool], Any]] = {
     "sides": sides,
     "focal": focal,
     "photos": photos,
+    "generation": generation.section,
+    "training": training.section,
+    "completion": completion.section,
 }
 
 

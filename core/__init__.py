@@ -30,9 +30,10 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
 
     errors, color, mesh, materials, camera, checkpoints, photo
     head, atlas, flame, render, render_pytorch3d, lighting, landmarks, quality
-    albedo, synthesis
-    fitting, texture
+    synthesis, albedo
+    fitting, texture, generation
     avatar
+    transfer
     pipeline
     gltf, export, evaluation
 """

@@ -1,10 +1,10 @@
 """A whole head: parameters, maps, camera, light, where it came from and how good it is, saved as one file.
 
 A ``.likeness`` file is a zip archive whose entries are stored without compression: ``avatar.json``
-(names, provenance, quality report, image size of the camera), ``parameters.safetensors`` (numbers)
-and one PNG per texture map. It is data, never code, and the same avatar gives the same bytes:
-fixed time stamps, fixed order, sorted keys. How long the stages took is deliberately not part of
-it, so that the same photo gives the same file on every run.
+(names, provenance, quality report, image size of the camera), ``parameters.safetensors`` (numbers,
+among them the latent of the albedo generator) and one PNG per texture map. It is data, never code,
+and the same avatar gives the same bytes: fixed time stamps, fixed order, sorted keys. How long the
+stages took is deliberately not part of it, so that the same photo gives the same file on every run.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,13 +25,15 @@ from PIL import Image
 from torch import Tensor
 
 from core.camera import Camera
+from core.checkpoints import write_whole
 from core.errors import FileError
 from core.head import HeadModel, HeadParameters
 from core.materials import Materials
 from core.quality import Finding
 
 LIKENESS_VERSION = "0.1.0"
-FORMAT_VERSION = 1
+# 2 added the latent, the labels and the truncation; files of version 1 are read as heads without them.
+FORMAT_VERSION = 2
 
 # The fitted expression and pose of a photo, or the relaxed face that riggers want.
 ExpressionChoice = Literal["fitted", "neutral"]
@@ -45,8 +45,10 @@ class Provenance:
 
     source: ``photo`` or ``generated`` (drawn from the prior with `seed`). version: of the program.
     attributes: attribute name -> the amount that was asked for, in units of
-    `HeadModel.attribute_directions`. seconds: stage -> duration; known to the session that made the
-    head, never saved (see the module's docstring) and no part of a comparison.
+    `HeadModel.attribute_directions`. labels: label of `core.synthesis.people.Labels` -> the value that was asked for,
+    in the label's unit. truncation: how much of the variety of people a generated head was drawn from, 1 for all and
+    0 for the mean person; None where that does not apply. seconds: stage -> duration; known to the session that made
+    the head, never saved (see the module's docstring) and no part of a comparison.
     """
 
     source: Literal["photo", "generated"]
@@ -54,6 +56,8 @@ class Provenance:
     attributes: Mapping[str, float] = field(default_factory=dict)
     version: str = LIKENESS_VERSION
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    labels: Mapping[str, float] = field(default_factory=dict)
+    truncation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,10 @@ class Avatar:
     belong to. shape ``[K]``, expression ``[E]``, joint_rotations ``[J, 3]`` as in `HeadParameters`,
     without the batch axis. camera: that of the photo (a batch of one), None for a generated head.
     light: ``[9, 3]`` second-order spherical harmonics of the photo's light per linear RGB channel,
-    or None. Comparing two avatars compares identity; compare their saved bytes for content.
+    or None. latent: ``[L, W]``, the person in the albedo generator, by which later edits move the head; None where none
+    was fitted or drawn. generator: `StyleGanAlbedo.fingerprint` of the generator whose latent it is, as to any other
+    the numbers mean nothing; None where there is no latent. Comparing two avatars compares identity; compare their
+    saved bytes for content.
     """
 
     name: str
@@ -91,6 +98,11 @@ class Avatar:
     light: Float[Tensor, "9 3"] | None
     provenance: Provenance
     quality: QualityReport
+    latent: Float[Tensor, "L W"] | None = None
+    generator: str | None = None
+
+    def __post_init__(self) -> None:
+        assert (self.latent is None) == (self.generator is None), "a latent is stored with its generator's fingerprint"
 
     def parameters(self, expression: ExpressionChoice = "fitted") -> HeadParameters:
         """The coefficients as a batch of one. ``neutral`` relaxes the face and every joint."""
@@ -135,6 +147,7 @@ MAX_MAP_SIDE_PX = 4096
 MAX_COEFFICIENTS = 4096
 MAX_TEXT = 2000
 MAX_ITEMS = 256
+MAX_TRUNCATION = 10.0
 
 
 def save_avatar(avatar: Avatar, target: str | Path | io.BufferedIOBase) -> None:
@@ -152,28 +165,6 @@ def save_avatar(avatar: Avatar, target: str | Path | io.BufferedIOBase) -> None:
     write_whole(Path(target), data)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that a crash or a full disk leaves the old one. Raises FileError where it cannot be written."""
-    temporary: str | None = None
-    try:
-        # In the same folder, because a rename is atomic only within one file system.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        # mkstemp makes private files; what the person asked for gets the permissions of an ordinary one.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
-        raise FileError(
-            f"{path} could not be written ({error.strerror or error}). "
-            "Choose a folder that exists, is writable and has room on its disk."
-        ) from error
-
-
 def _avatar_bytes(avatar: Avatar) -> bytes:
     from safetensors.numpy import save
 
@@ -185,6 +176,8 @@ def _avatar_bytes(avatar: Avatar) -> bytes:
         tensors["camera.principal_px"] = camera.principal_px
     if avatar.light is not None:
         tensors["light"] = avatar.light
+    if avatar.latent is not None:
+        tensors["latent"] = avatar.latent
     provenance = {f.name: getattr(avatar.provenance, f.name) for f in fields(Provenance) if f.name != "seconds"}
     document = {
         "format": "likeness",
@@ -194,7 +187,12 @@ def _avatar_bytes(avatar: Avatar) -> bytes:
         # So that a map that got lost is noticed although it is optional.
         "maps": [name for name in MAPS if getattr(avatar.materials, name) is not None],
         "camera": None if camera is None else {"height": camera.height, "width": camera.width},
-        "provenance": {**provenance, "attributes": {k: float(v) for k, v in avatar.provenance.attributes.items()}},
+        "generator": avatar.generator,
+        "provenance": {
+            **provenance,
+            "attributes": {k: float(v) for k, v in avatar.provenance.attributes.items()},
+            "labels": {k: float(v) for k, v in avatar.provenance.labels.items()},
+        },
         "quality": {
             "confidence": float(avatar.quality.confidence),
             "summary": avatar.quality.summary,
@@ -280,6 +278,12 @@ def load_avatar(source: str | Path | bytes) -> Avatar:
     missing = {"shape", "expression", "joint_rotations"} - tensors.keys()
     if missing:
         raise _damaged(label, f"{TENSORS_ENTRY} lacks {', '.join(sorted(missing))}")
+    # Version 1 had neither.
+    generator = None
+    if version > 1 and document.values.get("generator") is not None:
+        generator = document.text("generator")
+    if version > 1 and (generator is None) != ("latent" not in tensors):
+        raise _damaged(label, "it holds a latent without the generator that it belongs to, or the other way round")
     return Avatar(
         name=document.text("name"),
         head_model=document.text("head_model"),
@@ -289,8 +293,10 @@ def load_avatar(source: str | Path | bytes) -> Avatar:
         materials=Materials(**images),
         camera=_read_camera(label, document, tensors),
         light=_shaped(label, tensors, "light", (9, 3)) if "light" in tensors else None,
-        provenance=_read_provenance(document.object("provenance")),
+        provenance=_read_provenance(document.object("provenance"), version),
         quality=_read_quality(document.object("quality")),
+        latent=None if generator is None else _shaped(label, tensors, "latent", (None, None)),
+        generator=generator,
     )
 
 
@@ -431,10 +437,15 @@ def _read_camera(label: str, document: _Reader, tensors: Mapping[str, Tensor]) -
     )
 
 
-def _read_provenance(values: _Reader) -> Provenance:
+def _read_provenance(values: _Reader, version: int | float) -> Provenance:
     seed = None if values.values.get("seed") is None else int(values.number("seed", -(2**63), 2**64))
     source: Any = values.text("source", choices=("photo", "generated"))
-    return Provenance(source, seed, values.numbers("attributes"), values.text("version"))
+    provenance = Provenance(source, seed, values.numbers("attributes"), values.text("version"))
+    if version < 2:
+        return provenance
+    drawn = values.values.get("truncation") is not None
+    truncation = float(values.number("truncation", 0, MAX_TRUNCATION)) if drawn else None
+    return replace(provenance, labels=values.numbers("labels"), truncation=truncation)
 
 
 def _read_quality(values: _Reader) -> QualityReport:

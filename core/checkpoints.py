@@ -1,8 +1,10 @@
-"""The table of weight files, and reading them with errors that say how to mend things."""
+"""The table of weight files, and reading and writing files with errors that say how to mend things."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +53,30 @@ WEIGHTS: dict[str, WeightsFile] = {
         "`python -m recipes.makehuman_skins --prior assets/skin_prior.safetensors`",
         without_it="Heads without textures still work.",
     ),
+    "albedo_gan": WeightsFile(
+        file="albedo_gan.safetensors",
+        feature="the generator of people's skin and shape",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256="6f24740b0fb1914de21f5e74e61bf9caf70bb108d82b39487f5876f76fc82a25",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Saved heads and exports still work.",
+    ),
+    "albedo_coarse": WeightsFile(
+        file="albedo_coarse.safetensors",
+        feature="the coarse skin that completes what a photo does not show",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256="4938f7eac246a6d9bf52b975a0292e4576d81ac2b0194680820b597ca377ad7e",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Random heads, saved heads and exports still work.",
+    ),
+    "albedo_detail": WeightsFile(
+        file="albedo_detail.safetensors",
+        feature="the detail of skin that completes what a photo does not show",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256="f5db097c461fb6d8e12c9bc20d9579f01d227210acbb53ce5eeda3642b8a6de7",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
+        without_it="Random heads, saved heads and exports still work.",
+    ),
 }
 
 
@@ -72,6 +98,28 @@ def weights_path(name: str) -> Path:
             f"{entry.sha256[:12]}... was expected. To mend it, {entry.how_to_get}. {entry.without_it}"
         )
     return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a crash or a full disk leaves the old one. Raises FileError where it cannot be written."""
+    temporary: str | None = None
+    try:
+        # In the same folder, because a rename is atomic only within one file system.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.", suffix=".part")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        # mkstemp makes private files; what the person asked for gets the permissions of an ordinary one.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None and os.path.exists(temporary):
+            os.unlink(temporary)
+        raise FileError(
+            f"{path} could not be written ({error.strerror or error}). "
+            "Choose a folder that exists, is writable and has room on its disk."
+        ) from error
 
 
 def sha256_of(path: Path) -> str:

@@ -28,7 +28,7 @@ from core.head import HeadModel, HeadParameters
 from core.landmarks import detect_faces, landmarks, pick_face
 from core.mesh import rigid_align
 from core.photo import Photo
-from core.synthesis import SyntheticPhoto, sample_photo
+from core.synthesis.photo import SyntheticPhoto, sample_photo
 
 # Seeds from here on are for measuring. Whoever tunes, calibrates or trains on synthetic heads takes seeds below.
 EVALUATION_SEED = 1_000_000

@@ -19,8 +19,9 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from core.avatar import Avatar, ExpressionChoice, write_whole
+from core.avatar import Avatar, ExpressionChoice
 from core.camera import look_at_head
+from core.checkpoints import write_whole
 from core.errors import FileError, LikenessError
 from core.gltf import encode_map, glb_bytes
 from core.head import PART_TEXTURE, PARTS, HeadModel

@@ -17,7 +17,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.albedo.parametric import SkinLook, paint_skin, skin_tone
 from core.camera import Camera, axis_angle_to_matrix, matrix_to_axis_angle
 from core.checkpoints import read_safetensors, weights_path
 from core.color import srgb_to_linear
@@ -28,6 +27,7 @@ from core.materials import IRIS_DIAMETER_M
 from core.mesh import rigid_align
 from core.photo import Photo
 from core.render import Light, Rendering, render
+from core.synthesis.painting import SkinLook, paint_skin, skin_tone
 
 LANDMARK_SHARE = 0.3  # of the time of `fit_photo`
 IRIS_EYE_OPENING = 0.15  # lid distance over eye width, below which an iris cannot be measured

@@ -184,6 +184,25 @@ class HeadModel:
         return replace(self, **moved, landmarks=landmarks)
 
 
+class SameHead:
+    """A head model as a key of caches: the same name, template, faces, atlas, regions and landmarks, by identity, which
+    the key keeps alive. What is drawn of a head depends on no more than that, not on its expressions."""
+
+    def __init__(self, head: HeadModel) -> None:
+        self.head = head
+
+        parts = [head.template, head.faces, head.face_part, head.uv, head.uv_faces, head.regions]
+        for embedding in head.landmarks.values():
+            parts += [embedding.face_index, embedding.barycentric]
+        self._key = (head.name, head.region_names, tuple(head.landmarks), *map(id, parts))
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SameHead) and self._key == other._key
+
+
 @functools.lru_cache(maxsize=1)
 def load_head() -> HeadModel:
     """The bundled head (assets/head.safetensors, built by recipes/build_head.py), shared and read-only."""

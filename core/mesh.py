@@ -61,6 +61,28 @@ def vertex_normals(vertices: Float[Tensor, "*batch V 3"], faces: Int[Tensor, "F 
     return total / total.norm(dim=-1, keepdim=True).clamp_min(1e-20)
 
 
+def texture_gradients(
+    vertices: Float[Tensor, "V 3"], faces: Int[Tensor, "F 3"], uv: Float[Tensor, "T 2"], uv_faces: Int[Tensor, "F 3"]
+) -> Float[Tensor, "T 2 3"]:
+    """How a place moves along rising u and along rising v, metres per unit of the map, at each corner of the map.
+
+    Each face's derivatives, averaged by area in the map over the faces about a corner, as MikkTSpace does. Zero for
+    corners of no faces, and of faces without area in the map. Differentiable in the vertices.
+    """
+    corners, chart = at_corners(vertices, faces).double(), at_corners(uv, uv_faces).double()
+    edges, chart_edges = corners[:, 1:] - corners[:, :1], chart[:, 1:] - chart[:, :1]
+    (a, b), (c, d) = chart_edges[:, 0].unbind(-1), chart_edges[:, 1].unbind(-1)
+    area = a * d - b * c
+    safe = torch.where(area.abs() < 1e-14, torch.inf, area)[:, None]
+    along_u = (d[:, None] * edges[:, 0] - b[:, None] * edges[:, 1]) / safe
+    along_v = (a[:, None] * edges[:, 1] - c[:, None] * edges[:, 0]) / safe
+    weighted = torch.cat([along_u, along_v, torch.ones_like(along_u[:, :1])], 1) * area.abs()[:, None]
+    total = weighted.new_zeros(len(uv), 7)
+    for corner in range(3):
+        total = total.index_add(0, uv_faces[:, corner], weighted)
+    return (total[:, :6] / total[:, 6:].clamp_min(1e-20)).to(vertices).unflatten(1, (2, 3))
+
+
 def unique_edges(faces: Int[Tensor, "F 3"]) -> Int[Tensor, "N 2"]:
     """Each undirected edge once, as sorted vertex pairs."""
     edges = torch.cat([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])

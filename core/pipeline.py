@@ -12,20 +12,24 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor
 
-from core.albedo.parametric import paint_materials, random_look
+from core.albedo.bundled import albedo_gan
 from core.avatar import Avatar, Provenance, QualityReport
+from core.camera import look_at_head
 from core.errors import LikenessError, PhotoError
 from core.fitting import FitResult, LandmarkFit, fit_photos, head_angles
+from core.generation import TRUNCATION, Wish, generate_head, labels_from
 from core.head import HeadModel, load_head
 from core.landmarks import Face, Landmarks, detect_faces, landmarks, person_mask, pick_face
-from core.materials import IRIS_COLOURS, Materials, paint_eye, paint_lashes, paint_mouth
+from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.photo import Photo, load_photo
 from core.quality import Finding, confidence, findings, measure
+from core.render import render_head
 from core.texture import Seen, View, build_materials
+from core.transfer import with_latent
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +56,9 @@ class Stage:
 Progress = Callable[[Stage], None]
 
 SKIN_PX = 1024
-GENERATED_SHAPE_SIGMA = 0.8  # of beta: a little inside the population, where every head looks healthy
-SHAPE_LIMIT = 2.2  # standard deviations of any one coefficient of a generated head
+# Thumbnails: maps about as fine as their pictures; the camera of a portrait; how much of the head is in the picture.
+THUMBNAIL_MAP_PX = 128
+THUMBNAIL_DISTANCE_M, THUMBNAIL_HEIGHT_M, THUMBNAIL_YAW = 1.0, 0.27, 0.3
 ATTRIBUTE_LIMIT = 3.0  # times the clear change that +-1 is
 # Residual of the landmarks over the face's size above which the shape is a guess.
 LOOSE_FIT = 0.035
@@ -82,7 +87,8 @@ def reconstruct(
     several; else the largest. sides: more photos of the same person, turned to a side by some 20 to 50 degrees, in
     any order: one shape is fitted to all, and each adds the skin that it shows best; camera, expression and light of
     the head are those of `source`. The same photos give the same head. Raises PhotoError, in sentences that name the
-    photo where there are several, where no good head can come of one of them.
+    photo where there are several, where no good head can come of one of them, FileError where bundled weights are
+    missing.
     """
     steps = _Steps(progress)
     count = 1 + len(sides)
@@ -122,7 +128,7 @@ def reconstruct(
     trust = confidence(found)
     for i in range(1, count):
         found += _side_findings(i, views[i], joint.fits[i], fit, joint.agreement[i - 1], texture.seen)
-    return Avatar(
+    avatar = Avatar(
         name=identity,
         head_model=head.name,
         shape=fit.parameters.shape[0],
@@ -148,6 +154,7 @@ def reconstruct(
             },
         ),
     )
+    return with_latent(avatar)
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,45 +298,72 @@ class _Steps:
             self._progress(Stage(self._name, self._fraction, dict(self.seconds), index, **found))
 
 
-def generate(seed: int, attributes: Mapping[str, float] | None = None, name: str | None = None) -> Avatar:
-    """A random adult: shape from the prior, a painted skin. Same seed and attributes, same head.
+def generate(
+    seed: int, labels: Mapping[str, float] | None = None, truncation: float = TRUNCATION, name: str | None = None
+) -> Avatar:
+    """A random adult, who is nobody. The same arguments give the same head.
 
-    attributes: name -> amount, in units of `HeadModel.attribute_directions`. Raises LikenessError for an
-    unknown attribute or an amount that is no number within +-3.
+    labels: what the person should have, by names of `core.generation.TRAITS` or of `core.synthesis.people.LABEL_NAMES`,
+    in their own units; the rest is as the seed has it. truncation: how much of the variety of people that is drawn
+    from, 0 the mean person .. 1 all of it. Raises LikenessError for names and values that are none and for a seed that
+    is not from 0 to 2^63 - 1, FileError where the generator's weights are missing.
     """
     started = time.perf_counter()
     head = load_head()
-    if not 0 <= seed < 1 << 63:
-        raise LikenessError(f"The seed {seed} cannot be used. Choose a whole number from 0 to 2^63 - 1.")
-    wanted = dict(attributes or {})
-    _check_attributes(head, wanted)
-    rng = np.random.default_rng([seed, 0])
-    beta = rng.normal(0, GENERATED_SHAPE_SIGMA, head.shape_count).clip(-SHAPE_LIMIT, SHAPE_LIMIT)
-    shape = _moved(head, torch.from_numpy(beta).float(), wanted)
-    look = random_look(seed)
-    iris = _iris_for(look.melanin, np.random.default_rng([seed, 1]))
-    materials = paint_materials(head, look, iris=iris, size=SKIN_PX)
+    wish = Wish(seed, labels_from(labels or {}), truncation)
+    made = generate_head(head, wish, SKIN_PX)
     neutral = head.neutral()
     return Avatar(
         name=name or f"random {seed}",
         head_model=head.name,
-        shape=shape,
+        shape=made.shape,
         expression=neutral.expression[0],
         joint_rotations=neutral.joint_rotations[0],
-        materials=materials,
+        materials=made.materials,
         camera=None,
         light=None,
-        provenance=Provenance("generated", seed, wanted, seconds={"generate": time.perf_counter() - started}),
+        provenance=Provenance(
+            "generated",
+            seed,
+            seconds={"generate": time.perf_counter() - started},
+            labels=wish.labels,
+            truncation=float(truncation),
+        ),
         quality=QualityReport(1.0, (), f"A random head, drawn with seed {seed}; it is nobody's likeness."),
+        latent=made.latent,
+        generator=albedo_gan().fingerprint,
     )
+
+
+def thumbnails(wishes: Sequence[Wish], size_px: int = 160) -> list[UInt8[Tensor, "3 H W"]]:
+    """Small pictures of the heads that `generate` would make, a little from the side, sRGB, in the order of the wishes.
+
+    Raises as `generate` does. A wish's labels are labels, not traits (`core.generation.labels_from`).
+    """
+    head = load_head()
+    # From where the face fills the picture, as tall as wide.
+    middle = torch.tensor([0.0, -0.025, -0.04])
+    focal_px = size_px * THUMBNAIL_DISTANCE_M / THUMBNAIL_HEIGHT_M
+    camera = look_at_head(
+        torch.tensor([THUMBNAIL_YAW]), torch.zeros(1), THUMBNAIL_DISTANCE_M, middle, focal_px, size_px, size_px
+    )
+    pictures = []
+    for wish in wishes:
+        made = generate_head(head, wish, THUMBNAIL_MAP_PX, preview=True)
+        vertices = head.rest_vertices(made.shape[None], made.shape.new_zeros(1, len(head.expression_names)))
+        with torch.no_grad():
+            picture = render_head(head, vertices, made.materials, camera, shadows=False)[0]
+        pictures.append((picture * 255).round().to(torch.uint8))
+    return pictures
 
 
 def reshape(avatar: Avatar, attributes: Mapping[str, float]) -> Avatar:
     """The same person with another shape: attribute amounts are added to the head's own.
 
-    attributes: name -> amount as for `generate`, counted from `avatar`. Skin, expression, camera, light and quality
-    report are those of `avatar`; its provenance counts the amounts up. Raises LikenessError for an unknown attribute
-    or an amount that is no number within +-3, FileError where the avatar belongs to another head model.
+    attributes: name -> amount, in units of `HeadModel.attribute_directions`, counted from `avatar`. Skin, expression,
+    camera, light and quality report are those of `avatar`; its provenance counts the amounts up. Raises LikenessError
+    for an unknown attribute or an amount that is no number within +-3, FileError where the avatar belongs to another
+    head model.
     """
     head = load_head()
     avatar.check_fits(head)
@@ -357,13 +391,6 @@ def _moved(head: HeadModel, shape: Float[Tensor, "K"], attributes: Mapping[str, 
     for key, amount in attributes.items():
         shape = shape + amount * head.attribute_directions[head.attribute_names.index(key)]
     return shape
-
-
-def _iris_for(melanin: float, rng: np.random.Generator) -> str:
-    """Dark skin goes with dark eyes; fair skin with any."""
-    names = list(IRIS_COLOURS)
-    dark = [n for n in names if "brown" in n]
-    return str(rng.choice(dark if melanin > 0.4 else names))
 
 
 def _photo_name(photo: Photo, name: str | None) -> str:

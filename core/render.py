@@ -31,7 +31,7 @@ from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.materials import Materials
-from core.mesh import at_corners, vertex_normals
+from core.mesh import at_corners, texture_gradients, vertex_normals
 
 NEAR_M = 1e-3  # faces with a corner nearer than this are not drawn
 
@@ -428,6 +428,30 @@ def _pairs(row: Tensor, pixel: Tensor, depth: Tensor, dim: int) -> tuple[list[Te
     return [t.narrow(dim, 0, count) for t in tensors], [t.narrow(dim, 1, count) for t in tensors]
 
 
+# -------------------------------------------------------------------------------------------- normal mapping
+
+
+def bend_normals(
+    normals: Float[Tensor, "N 3"],
+    along_u: Float[Tensor, "N 3"],
+    along_v: Float[Tensor, "N 3"],
+    tangent_space: Float[Tensor, "N 3"],
+) -> Float[Tensor, "N 3"]:
+    """Unit normals of a surface that carries a normal map in glTF's convention.
+
+    normals: unit, of the surface without it. along_u, along_v: directions of rising texture coordinates
+    (`core.mesh.texture_gradients`), of any length. tangent_space: what the map says, x along rising u, y along rising
+    v, z outwards, of any length. The frame is that of `synthesis.relief.normal_map`: the tangent upright on the normal,
+    the bitangent their cross product, on the side of rising v. Where the map has no directions the normal stays.
+    """
+    tangent = along_u - (along_u * normals).sum(-1, keepdim=True) * normals
+    tangent = functional.normalize(tangent, dim=-1, eps=1e-12)
+    bitangent = torch.linalg.cross(normals, tangent)
+    bitangent = torch.where((bitangent * along_v).sum(-1, keepdim=True) < 0, -bitangent, bitangent)
+    x, y, z = tangent_space.unsqueeze(-1).unbind(-2)
+    return functional.normalize(x * tangent + y * bitangent + z * normals, dim=-1, eps=1e-12)
+
+
 # -------------------------------------------------------------------------------------------------- lighting
 
 # Lambertian convolution of each order over pi: albedo times this times radiance is outgoing radiance
@@ -595,11 +619,13 @@ def attach_to_camera(light: Light, camera: Camera) -> Light:
 
 @dataclass(frozen=True)
 class _Surface:
-    """What the covered pixels of one image see. pixels: ``[N]`` flat indices; rows: ``[N]`` faces; normals
-    ``[N, 3]`` towards the camera; position ``[N, 3]``; view ``[N, 3]`` unit vectors to the camera; uv: ``[N, 2]``."""
+    """What the covered pixels of one image see. pixels: ``[N]`` flat indices; rows: ``[N]`` faces; weights: ``[N, 3]``
+    of their corners; normals ``[N, 3]`` towards the camera; position ``[N, 3]``; view ``[N, 3]`` unit vectors to the
+    camera; uv: ``[N, 2]``."""
 
     pixels: Tensor
     rows: Tensor
+    weights: Tensor
     normals: Tensor
     position: Tensor
     view: Tensor
@@ -623,7 +649,7 @@ def _surfaces(
         normals, position, pixel_uv = _weighted(corners, rows, weights).split([3, 3, 2])
         normals = torch.where(inward[b].index_select(0, rows), -normals, normals)
         view = _unit(_image(centre, b)[0, :, None] - position)
-        surfaces.append(_Surface(pixels, rows, _unit(normals).T, position.T, view.T, pixel_uv.T))
+        surfaces.append(_Surface(pixels, rows, weights, _unit(normals).T, position.T, view.T, pixel_uv.T))
     return surfaces
 
 
@@ -720,7 +746,8 @@ def render_head(
     style: "textured" (materials lit by `light`), "albedo" (materials without light) or "clay" (one matt colour,
     needs no materials; lashes are left out). light: in the head frame; None is `studio_light` moving with the
     camera. background: sRGB, one colour or a picture. supersample: rendered so many times larger and averaged in
-    linear light. shadows: of the directional lights, cast by everything but lashes (`light_visibility`). Lashes are
+    linear light. The normal map, where the materials have one, bends the light on the skin (`bend_normals`), not its
+    outline. shadows: of the directional lights, cast by everything but lashes (`light_visibility`). Lashes are
     blended by their alpha over everything behind them, the nearest lash only. Raises ValueError for an unknown
     style and for one whose materials are missing.
     """
@@ -747,12 +774,14 @@ def render_head(
         result = points_px.new_zeros(batch, 4, fine.height * fine.width)
         surfaces = _surfaces(seen, points_px, vertices, head.faces, head.uv, head.uv_faces, fine.centre)
         for b, surface in enumerate(surfaces):
-            here = None if light is None else _light_of(light, b)
+            here, vertices_b = None if light is None else _light_of(light, b), _image(vertices, b)[0]
             visibility = None
             if light is not None and shadows:
-                vertices_b, directions = _image(vertices, b)[0], _image(light.directions, b)[0]
+                directions = _image(light.directions, b)[0]
                 visibility = light_visibility(vertices_b, casters, directions, surface.position, surface.normals)
-            result[b][:, surface.pixels] = _shade_head(head, points_px[b], materials, here, visibility, style, surface)
+            result[b][:, surface.pixels] = _shade_head(
+                head, vertices_b, points_px[b], materials, here, visibility, style, surface
+            )
         return result, seen.depth.flatten(1)
 
     front, depth = layer(torch.nonzero(~lashes).squeeze(1))
@@ -772,6 +801,7 @@ def render_head(
 
 def _shade_head(
     head: HeadModel,
+    vertices: Tensor,
     points_px: Tensor,
     materials: Materials | None,
     light: Light | None,
@@ -781,6 +811,7 @@ def _shade_head(
 ) -> Tensor:
     """Linear colour and alpha ``[4, N]`` of the covered pixels of one picture."""
     part = head.face_part.index_select(0, surface.rows)
+    normals = surface.normals
     color = points_px.new_ones(4, part.shape[0])
     roughness = points_px.new_full((part.shape[0],), CLAY_ROUGHNESS)
     if style == "clay" or materials is None:
@@ -804,11 +835,25 @@ def _shade_head(
             color[: len(image), chosen] = sample_texture(image[None], uv, level)[0, :, 0]
             if name == "skin":
                 roughness[chosen] = sample_texture((materials.skin_roughness.to(color) / 255)[None], uv)[0, 0, 0]
+                if light is not None and materials.skin_normal is not None:
+                    relief = materials.skin_normal.to(color) / 127.5 - 1
+                    level = mip_level(texels[faces] * relief.shape[-1] ** 2)[None, None]
+                    tangent_space = sample_texture(relief[None], uv, level)[0, :, 0].T
+                    along = _directions(head, vertices, faces, surface.weights[chosen])
+                    normals = normals.index_copy(0, chosen, bend_normals(normals[chosen], *along, tangent_space))
             else:
                 roughness[chosen] = PART_ROUGHNESS[name]
     if light is not None:
-        normals, view = surface.normals[None], surface.view[None]
+        normals, view = normals[None], surface.view[None]
         arrives = None if visibility is None else visibility[None]
         highlights = specular_light(light, normals, view, roughness[None, :, None], visibility=arrives)
         color[:3] = color[:3] * diffuse_light(light, normals, arrives)[0].T + highlights[0].T
     return color
+
+
+def _directions(head: HeadModel, vertices: Tensor, faces: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Along rising u and v ``[N, 3]`` each, at points of faces ``[N]`` of the skin."""
+    skin = head.part_faces("skin")
+    gradients = texture_gradients(vertices, head.faces[skin], head.uv, head.uv_faces[skin]).flatten(1)
+    both = _weighted(at_corners(gradients, head.uv_faces), faces, weights).T
+    return both[:, :3], both[:, 3:]

@@ -3,7 +3,8 @@
 The order matters and is that of `build_materials`: the photo is sampled where texels see it (`unwrap`); tone and
 light come from texels that are surely skin (core/lighting.py); with both known, what cannot be skin (hair, glasses,
 hands) is told from what can (`foreign`); the light is divided out (`delight`); and what no pixel showed is completed,
-first from the other side of the face, then from the mean skin (`complete`).
+first from the other side of the face, then from the skin that the bundled model of people's skin imagines to go with
+what is seen (`complete`).
 
 All maps are ``[C, U, U]`` in the layout of `core.atlas`; colours are linear unless named otherwise.
 """
@@ -20,18 +21,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.albedo.parametric import SkinLook, paint_roughness, paint_skin, skin_tone
+from core.albedo.bundled import coarse_to_fine
+from core.albedo.completion import imagined
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
 from core.fitting import light_and_tone, tone_palette
-from core.head import PARTS, HeadModel
+from core.head import PARTS, HeadModel, SameHead
 from core.landmarks import LEFT_IRIS, RIGHT_IRIS, Landmarks
 from core.lighting import Tone, TonePalette, constant_light, shading
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import fragments
+from core.synthesis.painting import SkinLook, enlarge, paint_roughness, paint_skin, skin_tone
 
 # Loops of mediapipe's face mesh (its published topology), in order around each feature; "right" is the person's own.
 RIGHT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
@@ -142,26 +145,17 @@ class _Regions:
 
 
 def _regions(head: HeadModel, size: int) -> _Regions:
-    return _regions_of(_Identity(head), size)
+    return _regions_of(SameHead(head), size)
 
 
-class _Identity:
-    """A head model as a cache key: by identity."""
-
-    def __init__(self, head: HeadModel) -> None:
-        self.head = head
-
-    def __hash__(self) -> int:
-        return hash((id(self.head.uv), id(self.head.regions)))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and (
-            other.head.uv is self.head.uv and other.head.regions is self.head.regions
-        )
+def skin_mask(head: HeadModel, size: int) -> Float[Tensor, "{size} {size}"]:
+    """Where the map shows bare skin on anybody, 0..1: not the scalp, which may bear hair, nor the lids' inner side."""
+    regions = _regions(head, size)
+    return torch.from_numpy(regions.inside * (1 - regions.scalp) * (1 - regions.sockets))
 
 
 @functools.lru_cache(maxsize=4)
-def _regions_of(key: _Identity, size: int) -> _Regions:
+def _regions_of(key: SameHead, size: int) -> _Regions:
     import cv2
 
     head = key.head
@@ -596,7 +590,7 @@ def foreign(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.n
 
 
 @functools.lru_cache(maxsize=2)
-def _strands(key: _Identity, size: int) -> np.ndarray:
+def _strands(key: SameHead, size: int) -> np.ndarray:
     """Noise ``[U, U]`` of mean 0 and deviation 1 in strands that run from the crown, as short hair lies.
 
     Drawn in (azimuth around the crown, angle from it), where a circle closes: no seam at the back.
@@ -632,7 +626,7 @@ def _strands(key: _Identity, size: int) -> np.ndarray:
 
 def _with_hair(skin: np.ndarray, hair_linear: np.ndarray, head: HeadModel, regions: _Regions) -> np.ndarray:
     """Short hair of one colour painted over the scalp of a skin map ``[U, U, 3]``: strands, a ragged hairline."""
-    strands = _strands(_Identity(head), skin.shape[0])
+    strands = _strands(SameHead(head), skin.shape[0])
     hair = hair_linear * np.exp(0.20 * strands)[..., None]
     cover = _smoothstep(0.25, 0.85, regions.scalp + 0.16 * strands * (regions.scalp > 0.02))
     return skin * (1 - cover[..., None]) + hair * cover[..., None]
@@ -819,20 +813,6 @@ def build_materials(
     scalp_total = sum(float(s.sum()) for s in scalp_seen)
     hair_total = sum(float((s * layer.excluded).sum()) for s, layer in zip(scalp_seen, layers, strict=True))
     has_hair = scalp_total > 0.01 * float(regions.scalp.sum()) and hair_total / max(scalp_total, 1e-6) > 0.35
-    # Without brows where the photos show their own: painted ones would look out from under them.
-    brows = regions.brows * regions.inside
-    seen_brows = np.maximum.reduce([layer.weight * (1 - layer.excluded) for layer in layers])
-    brows_seen = float((np.maximum(seen_brows, seen_brows[:, ::-1]) * brows).sum()) > 0.5 * float(brows.sum())
-    guide = coarse
-    if not brows_seen:
-        guide = _mean_skin(head, tone.melanin, tone.haemoglobin, size, SkinLook(scalp_hair=0.0, variation=0.0))
-    hair = None
-    if has_hair:
-        of_hair = [
-            s * (layer.excluded > 0.9) * (regions.scalp > 0.9) for s, layer in zip(scalp_seen, layers, strict=True)
-        ]
-        hair = _hair_color(np.concatenate([layer.albedo for layer in layers]), np.concatenate(of_hair))
-        guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
     kept = [_kept(layer, regions, has_hair) for layer in layers]
 
     # Where a colour may be carried on from: skin next to skin, hair next to hair, not features.
@@ -843,8 +823,21 @@ def build_materials(
     ]
     merged = _merged(layers, kept, trust, regions)
     known = _to_tensor(merged.albedo.astype(np.float32), coarse)
-    kept_t, trust_t = (torch.from_numpy(np.ascontiguousarray(m, dtype=np.float32)) for m in (merged.kept, merged.trust))
-    own_kept, own_trust = (torch.from_numpy(np.ascontiguousarray(m[0], dtype=np.float32)) for m in (kept, trust))
+    bare = torch.from_numpy(1 - regions.scalp if has_hair else np.ones_like(regions.scalp))
+    guide = _guide(head, known, torch.from_numpy(merged.kept) * bare, first, regions)
+    # Now that this person's skin is known, what is strange to it is told better than from the mean skin.
+    strange = _strange(known, merged.kept, guide, regions) * bare.numpy()
+    kept_t, trust_t, own_kept, own_trust = (
+        torch.from_numpy(np.ascontiguousarray(m * (1 - strange), dtype=np.float32))
+        for m in (merged.kept, merged.trust, kept[0], trust[0])
+    )
+    hair = None
+    if has_hair:
+        of_hair = [
+            s * (layer.excluded > 0.9) * (regions.scalp > 0.9) for s, layer in zip(scalp_seen, layers, strict=True)
+        ]
+        hair = _hair_color(np.concatenate([layer.albedo for layer in layers]), np.concatenate(of_hair))
+        guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
     other_side = complete(mirrored(known), mirrored(kept_t), guide, mirrored(trust_t))
     say(0.75, 0)
     final = complete(known, kept_t, other_side, trust_t)
@@ -938,6 +931,44 @@ def _matched(layer: _Layer, first: _Layer, features: np.ndarray) -> _Layer:
     ratio = np.log(first.albedo[both] / layer.albedo[both])
     gain = np.exp(np.clip(np.median(ratio, axis=0), -0.7, 0.7)).astype(np.float32)
     return replace(layer, albedo=np.clip(layer.albedo * gain, 0.002, 0.98))
+
+
+def _guide(
+    head: HeadModel, known: Float[Tensor, "3 U U"], seen: Float[Tensor, "U U"], first: _Layer, regions: _Regions
+) -> Float[Tensor, "3 U U"]:
+    """A whole skin, linear, that goes with what is seen of one: what the bundled model imagines, with the mean skin's
+    pores where the map is finer than the model's.
+
+    The model knows the bundled head's map only; other heads, and photos that show no skin at all, get the mean skin.
+    """
+    size = known.shape[-1]
+    if head.name != "likeness" or float(seen.sum()) < 1:
+        # Without brows where the photos show their own: painted ones would look out from under them.
+        brows = torch.from_numpy(regions.brows * regions.inside)
+        shown = float((torch.maximum(seen, mirrored(seen)) * brows).sum()) > 0.5 * float(brows.sum())
+        look = SkinLook(brow_density=0.0 if shown else SkinLook().brow_density, scalp_hair=0.0, variation=0.0)
+        return _mean_skin(head, first.tone.melanin, first.tone.haemoglobin, size, look)
+    model = coarse_to_fine()
+    skin = srgb_to_linear(imagined(model, linear_to_srgb(known.clamp(0, 1)), seen))
+    if size <= model.size:
+        return skin
+    mean = first.coarse.clamp_min(1e-3).log()
+    return skin * (mean - enlarge(enlarge(mean, model.size), size)).exp()
+
+
+def _strange(
+    known: Float[Tensor, "3 U U"], kept: np.ndarray, guide: Float[Tensor, "3 U U"], regions: _Regions
+) -> np.ndarray:
+    """`foreign` of what is known against a guide for the same person, 0..1 ``[U, U]``."""
+    step = 2 if known.shape[-1] >= 512 else 1
+    small, weight = regions.thinned(step), _shrink(kept, step)
+    ours, theirs = (np.log(_shrink(_to_numpy(m).clip(1e-3), step)) for m in (known, guide))
+    features = np.maximum.reduce([small.brows, small.eyes, small.lips, small.nostrils])
+    plain = weight * (1 - features) > 0.5
+    if not plain.any():
+        return np.zeros_like(kept)
+    residual = ours - theirs
+    return _enlarge(foreign(residual - np.median(residual[plain], axis=0), weight, small), known.shape[-1])
 
 
 def _kept(layer: _Layer, regions: _Regions, has_hair: bool) -> np.ndarray:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from core.head import HeadModel, load_head
-from core.synthesis import sample_photo
+from core.synthesis.photo import sample_photo
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "app/static/examples"
 SIDE_PX = 512

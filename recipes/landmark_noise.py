@@ -1,6 +1,6 @@
 """Measure what the landmark detector gets wrong: ``python -m recipes.landmark_noise``.
 
-Synthetic photos (core.synthesis) have known landmarks. The detector runs on them; its errors are
+Synthetic photos (core.synthesis.photo) have known landmarks. The detector runs on them; its errors are
 regressed on head pose, shape and expression, and what remains gives a covariance. The result,
 assets/landmark_noise.safetensors, is what `core.fitting.fit_landmarks` whitens its residuals with.
 """
@@ -23,7 +23,7 @@ from core.checkpoints import ASSETS
 from core.fitting import LandmarkNoise, eye_roll, head_angles, landmark_span, pose_features
 from core.head import load_head
 from core.landmarks import detect_faces, landmarks
-from core.synthesis import sample_photo
+from core.synthesis.photo import sample_photo
 from recipes.skins import baked_skins
 
 log = logging.getLogger("landmark_noise")

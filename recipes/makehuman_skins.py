@@ -19,10 +19,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
+from torch.nn import functional
 
-from core.atlas import AtlasLookup, atlas_lookup, positions, rasterise_triangles
+from core.atlas import AtlasLookup, atlas_lookup, interpolate, positions, rasterise_triangles
 from core.color import srgb_to_linear
 from core.head import load_head
+from core.synthesis.features import brow_frames, strip_coordinates
+from core.synthesis.painting import HAEMOGLOBIN_LOG, MELANIN_LOG
 from recipes.build_head import Base, load_base, makehuman_skin_uv
 
 log = logging.getLogger("makehuman_skins")
@@ -232,18 +235,7 @@ def fit_prior(data: Path) -> dict[str, torch.Tensor]:
         logs.append((log_albedo + log_albedo[:, ::-1]) / 2)
     dark = np.array(["darkskinned" in p.name for p in paths])
 
-    y, z = place[..., 1], place[..., 2]
-    crown_y = y.max()
-    in_front = (z > -0.02) & (y < 0.53 * crown_y)
-    face = (z > -0.01) & (y > -0.1) & (y < 0.045)
-    # The painters gave the dark skins black hair: its darkness against the face marks the scalp.
-    marks = []
-    for log_albedo in (m for m, is_dark in zip(logs, dark, strict=True) if is_dark):
-        light = log_albedo @ LUMINANCE
-        crown = np.median(light[y > 0.93 * crown_y])
-        marks.append(np.clip((np.median(light[face]) - 0.3 - light) / (np.median(light[face]) - 0.3 - crown), 0, 1))
-    scalp = gaussian_filter(np.where(in_front | (y < -0.07), 0, np.median(marks, 0)), 3.0)
-
+    face, scalp = face_region(place), scalp_mask(logs, dark, place)
     details = []
     for log_albedo in logs:
         detail = log_albedo - np.median(log_albedo[face], 0)
@@ -272,6 +264,121 @@ def fit_prior(data: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+def scalp_mask(logs: list[np.ndarray], dark: np.ndarray, place: np.ndarray) -> np.ndarray:
+    """Where hair grows, 0..1 ``[U, U]``, from symmetric log albedos.
+
+    The painters gave the dark skins black hair: its darkness against the face marks the scalp.
+    """
+    y, z = place[..., 1], place[..., 2]
+    crown_y = y.max()
+    in_front = (z > -0.02) & (y < 0.53 * crown_y)
+    face = face_region(place)
+    marks = []
+    for log_albedo in (m for m, is_dark in zip(logs, dark, strict=True) if is_dark):
+        light = log_albedo @ LUMINANCE
+        crown = np.median(light[y > 0.93 * crown_y])
+        marks.append(np.clip((np.median(light[face]) - 0.3 - light) / (np.median(light[face]) - 0.3 - crown), 0, 1))
+    smoothing = 3.0 * place.shape[0] / PRIOR_SIZE
+    return gaussian_filter(np.where(in_front | (y < -0.07), 0, np.median(marks, 0)), smoothing)
+
+
+def face_region(place: np.ndarray) -> np.ndarray:
+    """The texels whose median is a skin's tone."""
+    return (place[..., 2] > -0.01) & (place[..., 1] > -0.1) & (place[..., 1] < 0.045)
+
+
+SOURCE_COARSE = 4  # the colours of `fit_sources` are stored this much coarser than their brightness
+
+
+SOURCE_OFFSET = 0.02  # albedo
+SOURCE_BRIGHTEST = 0.4  # of the logarithm over the tone; beyond it is shine
+BAKED_FOLDS = 0.5  # share of the brightness between 5 and 20 mm that is taken for light
+
+
+def fit_sources(data: Path, size: int) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Every CC0 skin without light and tone, and every eyebrow, for `core.synthesis.skins.load_sources`.
+
+    coarse ``[S, 3, U/4, U/4]``: logarithm of linear albedo relative to the face's median, smooth; fine ``[S, U, U]``:
+    what the logarithm of luminance has beyond it, int8 steps of fine_scale ``[S]``. In both the scalp's hair is gone
+    and `BAKED_LIGHT` of the smooth brightness too. traits ``[S, 3]``: age 0..1, gender 0 female .. 1 male, dark skin.
+    brows ``[B, 2, T, S]``: coverage of each eyebrow, right and left, unrolled along `features.brow_frames`.
+    """
+    paths = sorted((data / "skins").glob("*.png"))
+    head = load_head()
+    place = positions(head, head.template, size).double().numpy()
+    face, per_texel = face_region(place), size / PRIOR_SIZE
+    albedos, dark = [], np.array(["darkskinned" in p.name for p in paths])
+    for path in paths:
+        srgb = bake_skin(path, size, brow=None, supersample=2 if size <= PRIOR_SIZE else 1).double() / 255
+        albedos.append(srgb_to_linear(srgb).permute(1, 2, 0).float().numpy())
+    logs = [np.log(np.maximum(albedo, 0.0015)) for albedo in albedos]
+    scalp = scalp_mask([(m + m[:, ::-1]) / 2 for m in logs], dark, place)
+    # Stray hairs surround the scalp; what is skin for certain continues under them.
+    skin = 1 - np.clip(gaussian_filter(scalp, 9 * per_texel) / 0.12, 0, 1)
+    lips = interpolate(head, head.region("lips")[:, None], size)[..., 0].numpy()
+    to_pigments = -np.linalg.pinv(np.array([MELANIN_LOG, HAEMOGLOBIN_LOG]))
+
+    def blur(image: np.ndarray, radius: float) -> np.ndarray:
+        """Mean of the skin around; far from skin it tends to 0, the tone."""
+        return gaussian_filter(image * skin, radius * per_texel) / (gaussian_filter(skin, radius * per_texel) + 0.02)
+
+    coarse, fine = [], []
+    for albedo, is_dark in zip(albedos, dark, strict=True):
+        # Near black the logarithm blows up what is 8-bit steps and shine.
+        log_albedo = np.log(albedo + SOURCE_OFFSET)
+        detail = log_albedo - np.median(log_albedo[face], 0)
+        light = blur(detail @ LUMINANCE, 45)
+        light = BAKED_LIGHT * light + BAKED_FOLDS * (1 - lips) * (blur(detail @ LUMINANCE, 12) - light)
+        detail = (detail - light[..., None]).clip(-2.5, SOURCE_BRIGHTEST)
+        # Only pigments colour skin; the painters' greys and greens are light, most of all in their dark skins.
+        melanin, blood = np.moveaxis(detail @ to_pigments, -1, 0)
+        melanin = np.maximum(melanin, -0.03 - 0.3 * (1 - lips))  # a shine on lips is no want of pigment
+        trust = (lips + (0.4 if is_dark else 0.8) * (1 - lips)) * np.where(blood < 0, 0.5, 1.0)
+        detail = melanin[..., None] * np.array(MELANIN_LOG) + (trust * blood).clip(-0.5, 3)[..., None] * np.array(
+            HAEMOGLOBIN_LOG
+        )
+        detail = -detail.clip(-SOURCE_BRIGHTEST, 2.5)
+        under = np.stack([blur(detail[..., c], 12) for c in range(3)], -1)
+        detail = under * (1 - skin[..., None]) + detail * skin[..., None]
+        low = shrink(detail, SOURCE_COARSE)
+        enlarged = functional.interpolate(torch.from_numpy(low).permute(2, 0, 1)[None].float(), size=(size, size),
+                                          mode="bicubic")[0].permute(1, 2, 0).numpy()  # fmt: skip
+        coarse.append(low.transpose(2, 0, 1))
+        fine.append((detail - enlarged) @ LUMINANCE * skin)
+        log.info("%d of %d skins", len(coarse), len(paths))
+    limits = np.array([min(np.abs(f).max(), 0.9) for f in fine])
+    steps = [
+        np.rint(f.clip(-limit, limit) / limit * 127).astype(np.int8) for f, limit in zip(fine, limits, strict=True)
+    ]
+    ages = {"young": 0.15, "middleage": 0.5, "old": 0.85}
+    traits = [
+        [ages[p.name.split("_")[0]], float("female" not in p.name), float(d)] for p, d in zip(paths, dark, strict=True)
+    ]
+    cards = sorted((data / "eyebrows").glob("*.mhclo"))
+    tensors = {
+        "coarse": torch.from_numpy(np.array(coarse)).half(),
+        "fine": torch.from_numpy(np.array(steps)),
+        "fine_scale": torch.from_numpy(limits / 127).float(),
+        "traits": torch.tensor(traits),
+        "brows": torch.from_numpy(np.array([unroll_brow(card) for card in cards])),
+    }
+    return tensors, {"size": str(size), "skins": ",".join(p.stem for p in paths)}
+
+
+def unroll_brow(path: Path, size: int = 2048) -> np.ndarray:
+    """Coverage uint8 ``[2, T, S]`` of an eyebrow card along the brows' frames, right and left."""
+    head = load_head()
+    coverage = np.zeros((size, size), np.float32)
+    coverage[atlas_lookup(head, size).inside.numpy()] = bake_brow(path, size)[:, 3]
+    s, t = strip_coordinates()
+    strips = []
+    for frame in brow_frames(head):
+        place = frame.to_atlas(s.ravel(), t.ravel())
+        uv = np.stack([place[:, 0], 1 - place[:, 1]], 1)
+        strips.append(sample_bilinear(coverage[..., None], uv).reshape(s.shape))
+    return np.rint(np.array(strips) * 255).astype(np.uint8)
+
+
 def shrink(image: np.ndarray, factor: int) -> np.ndarray:
     """Box average of ``[H, W, ...]`` by an integer factor."""
     height, width = image.shape[0] // factor, image.shape[1] // factor
@@ -286,6 +393,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024, help="texels a side")
     parser.add_argument("--report", action="store_true", help="texels per millimetre by region and atlas")
     parser.add_argument("--prior", type=Path, help="write the mean and principal components of the skins to this file")
+    parser.add_argument("--sources", type=Path, help="write every skin and eyebrow, without light, to this file")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if options.report:
@@ -298,6 +406,12 @@ def main() -> None:
         save_file(fit_prior(options.data), str(fresh))
         fresh.replace(options.prior)
         log.info("%s: %.0f kB", options.prior.name, options.prior.stat().st_size / 1e3)
+    if options.sources is not None:
+        tensors, metadata = fit_sources(options.data, options.size)
+        fresh = options.sources.with_suffix(".new")
+        save_file({key: value.contiguous() for key, value in tensors.items()}, str(fresh), metadata)
+        fresh.replace(options.sources)
+        log.info("%s: %.1f MB", options.sources.name, options.sources.stat().st_size / 1e6)
     if options.out is not None:
         skins = sorted((options.data / "skins").glob("*.png"))
         if not skins:

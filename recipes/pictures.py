@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import argparse
 import colorsys
-import functools
 import logging
-import math
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +21,14 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from core.albedo.parametric import paint_materials, random_look
 from core.atlas import atlas_lookup, interpolate
-from core.avatar import Avatar
-from core.camera import Camera, look_at_head
-from core.head import HeadModel, HeadParameters, load_head
-from core.landmarks import Landmarks, detect_faces, landmarks, pick_face
+from core.head import HeadModel, load_head
 from core.materials import Materials
-from core.photo import Photo, load_photo
-from core.pipeline import generate, reconstruct
+from core.pipeline import generate
 from core.render import fragments, render_head
-from recipes import screens
+from core.synthesis.painting import paint_materials, random_look
+from recipes import albedo_pictures, screens
+from recipes.drawing import colour_of, draw, fitted, portrait, portrait_camera, sheet, to_image, with_expression
 
 log = logging.getLogger("pictures")
 
@@ -42,111 +37,6 @@ DOCS = ROOT / "docs"
 
 JPEG_QUALITY = 88
 SCREEN_QUALITY = 82  # text and plain areas bear it
-GAP = 6  # pixels between tiles
-WALL = (235, 237, 240)  # the renderer's background, sRGB bytes
-DISTANCE_M = 1.1  # a portrait photographer's
-# Head frame: about the middle of the head without its neck, so that a turn keeps it in the frame.
-FRAME_CENTRE_M = (0.0, -0.02, -0.07)
-FRAME_HEIGHT_M = 0.27
-
-
-@dataclass(frozen=True)
-class Portrait:
-    """The public-domain photo, the face found in it and the head made from it."""
-
-    photo: Photo
-    points: Landmarks
-    box_px: tuple[int, int, int, int]
-    avatar: Avatar
-
-
-@functools.cache
-def portrait() -> Portrait:
-    """Reconstruct the astronaut, once."""
-    import skimage.data
-
-    pixels = skimage.data.astronaut()
-    photo = load_photo(pixels, "astronaut")
-    face = pick_face(detect_faces(photo))
-    left, top, right, bottom = face.box_px
-    # As much around the face as the renders show around theirs.
-    half = 0.9 * face.size_px
-    x, y = (left + right) / 2, (top + bottom) / 2 - 0.08 * face.size_px
-    half = min(half, x, y, photo.width - x, photo.height - y)
-    box = (round(x - half), round(y - half), round(x + half), round(y + half))
-    return Portrait(photo, landmarks(photo, face), box, reconstruct(pixels, name="astronaut"))
-
-
-# ------------------------------------------------------------------------------------------------- drawing
-
-
-def portrait_camera(size: int, yaw_deg: float = 0.0, pitch_deg: float = 0.0, zoom: float = 1.0) -> Camera:
-    """The frame that all heads are shown in, so that their sizes compare."""
-    return look_at_head(
-        torch.tensor([math.radians(yaw_deg)]),
-        torch.tensor([math.radians(pitch_deg)]),
-        DISTANCE_M,
-        torch.tensor(FRAME_CENTRE_M),
-        zoom * size * DISTANCE_M / FRAME_HEIGHT_M,
-        size,
-        size,
-    )
-
-
-def with_expression(head: HeadModel, avatar: Avatar, weights: Mapping[str, float]) -> HeadParameters:
-    """The avatar's head, upright, with these ARKit weights and no others."""
-    neutral = avatar.parameters("neutral")
-    expression = torch.zeros_like(neutral.expression)
-    for name, weight in weights.items():
-        expression[0, head.expression_names.index(name)] = weight
-    return replace(neutral, expression=expression)
-
-
-def draw(
-    head: HeadModel,
-    parameters: HeadParameters,
-    materials: Materials | None,
-    size: int,
-    yaw_deg: float = 0.0,
-    style: str = "textured",
-    zoom: float = 1.0,
-) -> Image.Image:
-    """A square picture of a head."""
-    camera = portrait_camera(size, yaw_deg, zoom=zoom)
-    picture = render_head(head, head.vertices(parameters), materials, camera, style=style)[0]
-    return to_image(picture * 255)
-
-
-def to_image(pixels: Tensor) -> Image.Image:
-    """``[3, H, W]`` in 0..255."""
-    return Image.fromarray(pixels.permute(1, 2, 0).round().clamp(0, 255).byte().cpu().numpy())
-
-
-def fitted(image: Image.Image, size: int) -> Image.Image:
-    """The whole image, scaled to a square tile."""
-    return image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-
-
-def sheet(tiles: Sequence[Image.Image], columns: int, captions: Sequence[str] = ()) -> Image.Image:
-    """Tiles of one size in rows; captions below them."""
-    width, height = tiles[0].size
-    line = 30 if captions else 0
-    rows = -(-len(tiles) // columns)
-    whole = Image.new("RGB", (columns * (width + GAP) - GAP, rows * (height + line + GAP) - GAP), "white")
-    pen = ImageDraw.Draw(whole)
-    font = ImageFont.load_default(18)
-    for i, tile in enumerate(tiles):
-        x, y = i % columns * (width + GAP), i // columns * (height + line + GAP)
-        whole.paste(tile, (x, y))
-        if captions:
-            pen.text((x + width / 2, y + height + line / 2), captions[i], "#333", font, anchor="mm")
-    return whole
-
-
-def colour_of(i: int, count: int) -> tuple[int, int, int]:
-    """The i-th of `count` colours that are easy to tell apart."""
-    r, g, b = colorsys.hsv_to_rgb(i * 0.618 % 1 if count > 6 else i / count, 0.62, 0.92)
-    return round(255 * r), round(255 * g), round(255 * b)
 
 
 # ------------------------------------------------------------------------------------------------- the pictures
@@ -217,12 +107,12 @@ def dots(image: Image.Image, points_px: Tensor, colour: tuple[int, int, int], ra
 
 
 def random_heads(head: HeadModel) -> Image.Image:
-    """Ten heads from the prior with painted skins, seeds 1 to 10: not picked."""
+    """Eighteen heads from the generator, seeds 1 to 18: not picked."""
     tiles = []
-    for seed in range(1, 11):
+    for seed in range(1, 19):
         avatar = generate(seed)
-        tiles.append(draw(head, avatar.parameters("neutral"), avatar.materials, 240, yaw_deg=(-25, 20)[seed % 2]))
-    return sheet(tiles, 5)
+        tiles.append(draw(head, avatar.parameters("neutral"), avatar.materials, 200, yaw_deg=(-25, 20)[seed % 2]))
+    return sheet(tiles, 6)
 
 
 # Caption -> ARKit weights.
@@ -344,16 +234,27 @@ DRAWN: dict[str, Callable[[HeadModel], Image.Image]] = {
     "atlas": atlas,
     "embedding": embedding,
 }
-PICTURES = (*DRAWN, *screens.SCREENS)
+PICTURES = (*DRAWN, *albedo_pictures.PICTURES, *screens.SCREENS)
+# What --only knows besides single pictures: "albedo" is whatever a new generator changes.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "albedo": ("random_heads", "expressions", "atlas", "hero", "stages", *albedo_pictures.PICTURES),
+    "screens": tuple(screens.SCREENS),
+}
 
 
 @torch.no_grad()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.pictures", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PICTURES, default=PICTURES, help="these pictures")
+    choices = (*GROUPS, *PICTURES)
+    parser.add_argument(
+        "--only", nargs="+", choices=choices, default=PICTURES, help="these pictures, or groups of them"
+    )
     parser.add_argument("--out", type=Path, default=DOCS, help="another folder than docs/")
+    parser.add_argument("--sources", type=Path, help="the CC0 skins, as `recipes.makehuman_skins --sources` wrote them")
+    parser.add_argument("--benchmarks", type=Path, help="what `python -m benchmarks --json FILE` wrote")
     options = parser.parse_args(arguments)
+    chosen = dict.fromkeys(name for word in options.only for name in GROUPS.get(word, (word,)))
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options.out.mkdir(parents=True, exist_ok=True)
@@ -363,11 +264,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         picture.save(path, quality=quality, optimize=True, progressive=True)
         log.info("%s: %d x %d, %.0f kB", path.name, *picture.size, path.stat().st_size / 1e3)
 
-    if drawn := [name for name in options.only if name in DRAWN]:
-        head = load_head()
-        for name in drawn:
+    head = load_head()
+    given = albedo_pictures.Given(options.sources, options.benchmarks)
+    for name in chosen:
+        if name in DRAWN:
             save(name, DRAWN[name](head), JPEG_QUALITY)
-    if wanted := [name for name in options.only if name in screens.SCREENS]:
+        elif name in albedo_pictures.PICTURES:
+            picture = albedo_pictures.PICTURES[name](head, given)
+            if picture is None:
+                log.info("%s.jpg stays as it is; name the results of the benchmarks with --benchmarks.", name)
+            else:
+                save(name, picture, JPEG_QUALITY)
+    if wanted := [name for name in chosen if name in screens.SCREENS]:
         with screens.opened() as studio:
             if studio is None:
                 log.info("The page's pictures stay as they are; Chromium and playwright are needed to make them.")

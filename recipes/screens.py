@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# What a browser needs to draw WebGL without a GPU and to leave the network alone.
-BROWSER_ARGUMENTS = [
+# What a Chromium needs to leave the network alone, and then to draw WebGL without a GPU. The tests start theirs so too.
+QUIET_ARGUMENTS = [
     "--no-sandbox",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--enable-unsafe-swiftshader",
-    "--use-angle=swiftshader",
 ]
+BROWSER_ARGUMENTS = [*QUIET_ARGUMENTS, "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
 PATIENCE_S = 240  # for a busy machine
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 PHONE: dict[str, Any] = {
@@ -324,6 +323,19 @@ def tour_compare(studio: Studio) -> Screen:
         return Screen(tuple(tile.resize(size, Image.Resampling.LANCZOS) for tile in tiles), 3)
 
 
+def tour_person(studio: Studio) -> Screen:
+    """Nine faces to choose from, one of them chosen."""
+    with studio.visit(head=False) as visit:
+        # The same nine every time.
+        visit.page.evaluate("() => { crypto.getRandomValues = (seeds) => seeds.map((_, index) => index + 1); }")
+        visit.tab("Person")
+        faces = visit.page.locator("#likeness-faces label:has(input:enabled)")
+        faces.nth(8).wait_for()
+        with visit.new_head():
+            faces.nth(4).click()
+        return Screen((visit.screen(),), 1)
+
+
 def tour_shape(studio: Studio) -> Screen:
     """The head as it was made, and with its shape changed."""
     with studio.visit() as visit:
@@ -348,5 +360,6 @@ SCREENS: dict[str, Callable[[Studio], Screen]] = {
     "tour_light": tour_light,
     "tour_surfaces": tour_surfaces,
     "tour_compare": tour_compare,
+    "tour_person": tour_person,
     "tour_shape": tour_shape,
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.head import HeadModel
 from core.materials import Materials
-from core.synthesis import sample_materials
+from core.synthesis.photo import sample_materials
 
 MAKEHUMAN = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "makehuman"
 

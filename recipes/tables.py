@@ -88,6 +88,22 @@ def benchmark_sections(results: Mapping[str, Any]) -> dict[str, str]:
         sections["frames"] = _frames(results["frames"])
     if measured(results, "photos"):
         sections["photos"] = _photos(results["photos"])
+    if measured(results, "generation"):
+        found = results["generation"]
+        shown = {name: table(each["header"], each["rows"]) for name, each in found["tables"].items()}
+        unread = ", ".join(name.replace("_", " ") for name in found["unread"]) or "none"
+        sections |= {
+            "generation_speed": shown["speed"],
+            "generation_fidelity": f"{found['about']}.\n\n{shown['maps']}\n\n{shown['shapes']}",
+            "generation_diversity": f"{found['about']}.\n\n{shown['diversity']}",
+            "generation_edits": f"{shown['edit_summary']}\n\n{shown['edits']}\n\nThe reader cannot judge: {unread}.",
+        }
+    if measured(results, "training"):
+        found = results["training"]
+        each = found["tables"]["training"]
+        sections["training"] = f"On: {found['device']}.\n\n{table(each['header'], each['rows'])}"
+    if measured(results, "completion"):
+        sections["completion"] = _completion(results["completion"])
     return sections
 
 
@@ -162,6 +178,22 @@ def _photos(report: Mapping[str, Any]) -> str:
     values = [(name, number(value, 4)) for name, value in report["residuals"].items()]
     values += [(f"seconds: {name}", number(value)) for name, value in report["seconds"].items()]
     return f"{done} of {len(rows)} photos became heads.\n\n" + table(("median over those", "value"), values)
+
+
+def _completion(rows: Sequence[Mapping[str, Any]]) -> str:
+    header = ("hidden part of", "method", "PSNR, dB", "SSIM", "texture distance", "s per map")
+    cells = (
+        (
+            row["region"],
+            row["method"],
+            number(row["psnr_db"]),
+            number(row["ssim"], 4),
+            number(row["texture"], 3),
+            number(row["seconds"]),
+        )
+        for row in rows
+    )
+    return f"{rows[0]['maps']} held-out maps; medians.\n\n{table(header, cells)}"
 
 
 def headline(results: Mapping[str, Any]) -> str:

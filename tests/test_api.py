@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import functools
 import io
 import json
 import re
@@ -17,8 +19,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from PIL import Image
 
-from app import sessions
-from core import gltf, pipeline
+from app import making, sessions
+from core import generation, gltf, pipeline
+from core.avatar import Avatar
 from core.errors import LikenessError
 from core.head import load_head
 from tests.running_app import ROOT, RunningApp
@@ -46,9 +49,15 @@ def client(server: RunningApp, tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
-def expected(seed: int, attributes: dict[str, float] | None = None) -> bytes:
+def expected(seed: int, attributes: dict[str, float] | None = None, **labels: float) -> bytes:
     """The file of a random head, made here."""
-    return gltf.glb_bytes(load_head(), pipeline.reshape(pipeline.generate(seed), attributes or {}))
+    return gltf.glb_bytes(load_head(), pipeline.reshape(drawn(seed, **labels), attributes or {}))
+
+
+@functools.cache
+def drawn(seed: int, **labels: float) -> Avatar:
+    """A random head, made here."""
+    return pipeline.generate(seed, labels)
 
 
 def sentence(call: Any) -> str:
@@ -69,6 +78,7 @@ def test_the_example_in_the_documentation_runs(server: RunningApp, monkeypatch: 
     names["client"].close()
     assert names["head"].endswith("head-43.glb")
     assert Path(names["nobody"]).read_bytes() == expected(42, {"weight": -1.0})
+    assert Path(names["somebody"]).read_bytes() == expected(41, age=70.0, beard=0.6)
     assert Path(names["head"]).read_bytes() == expected(43)
     assert Path(names["same"]).name == Path(names["older"]).name == "astronaut.glb"
     assert Path(names["same"]).read_bytes() != Path(names["older"]).read_bytes()
@@ -87,7 +97,8 @@ def test_the_documentation_names_every_endpoint_and_attribute(client: Client) ->
     types = {p["parameter_name"]: p["python_type"]["type"] for p in endpoints["/reconstruct"]["parameters"]}
     assert set(types) == {"photo", "left", "right"} and all("filepath" in value for value in types.values())
     assert endpoints["/random_head"]["returns"][0]["python_type"]["type"] == "filepath"
-    assert all(f"`{name}`" in text for name in load_head().attribute_names)
+    assert all(f"`{name}`" in text for name in (*load_head().attribute_names, *generation.TRAITS))
+    assert f"it is {generation.TRUNCATION} where" in text
 
 
 def test_a_photo_becomes_a_head_with_its_stages_told(client: Client) -> None:
@@ -118,6 +129,22 @@ def test_a_head_is_shaped_and_the_history_leads_back(client: Client) -> None:
     assert step("/redo")[1] == {"nose_width": -2.0}
     assert step("/restore") == (expected(3), {})
     assert client.predict(api_name="/cancel") is False
+
+
+def test_faces_are_those_of_the_heads_that_would_be_made(client: Client) -> None:
+    job = client.submit(seed=7, count=2, labels={"age": 70.0}, truncation=0.5, api_name="/faces")
+    faces = list(job)[-1]
+    assert [face["seed"] for face in faces] == [7, 8]
+    wishes = [generation.Wish(seed, generation.labels_from({"age": 70.0}), 0.5) for seed in (7, 8)]
+    for face, pixels in zip(faces, pipeline.thumbnails(wishes, making.FACE_SIDE_PX), strict=True):
+        kind, data = face["picture"].split(",")
+        assert kind == "data:image/jpeg;base64"
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            difference = np.asarray(picture).astype(float) - pixels.permute(1, 2, 0).numpy()
+        # No more than what JPEG costs.
+        assert np.abs(difference).mean() < 4
+        assert "seventies" in face["text"]
+    assert faces[0]["picture"] != faces[1]["picture"]
 
 
 def bad_files(folder: Path) -> Iterator[Path]:
@@ -181,6 +208,13 @@ def test_good_photos_of_every_kind_are_taken(client: Client, tmp_path: Path) -> 
         ("/random_head", {"seed": 1, "attributes": {"age": 99}}, "from -3 to 3"),
         ("/random_head", {"seed": 1, "attributes": {"age": "old"}}, "A number was expected"),
         ("/random_head", {"seed": 1, "attributes": [1]}, "names with numbers"),
+        ("/random_head", {"seed": 1, "labels": {"horns": 1}}, "no trait or label 'horns'"),
+        ("/random_head", {"seed": 1, "labels": {"age": 99}}, "from 18 to 85"),
+        ("/random_head", {"seed": 1, "truncation": 2}, "from 0, the mean person, to 1"),
+        ("/random_head", {"seed": 1, "truncation": "all"}, "A number was expected"),
+        ("/faces", {"seed": 1, "count": 10}, "Ask for 1 to 9"),
+        ("/faces", {"seed": 1, "count": 0}, "Ask for 1 to 9"),
+        ("/faces", {"seed": -1, "count": 1}, "The seed -1"),
         ("/reshape", {"attributes": {"age": 1}}, sessions.GONE),
         ("/undo", {}, sessions.GONE),
         ("/redo", {}, sessions.GONE),

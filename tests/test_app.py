@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import dataclasses
 import io
 import json
@@ -12,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,7 +24,7 @@ from PIL import Image
 from app import handlers, making, protocol, sessions
 from app.files import Files
 from app.handlers import Handlers, Line, PageUpdate
-from app.making import CameraFound, Made, Maker, Order, Step
+from app.making import CameraFound, Made, Maker, Order, Person, Step, Wish
 from app.work import Work
 from core.errors import LikenessError, PhotoError
 
@@ -40,6 +41,12 @@ def jpeg(width: int = 8, height: int = 6, colour: str = "red") -> bytes:
 
 
 PHOTO = jpeg()
+
+
+def person(wish: Wish) -> Person:
+    """Somebody as old as their seed says, and as the wish has it."""
+    values = {"age": float(wish.seed), "beard": 0.0, **wish.labels}
+    return Person(f"somebody of {values['age']:g}", values, tuple(wish.labels), {"beard": "#fff, #000"})
 
 
 def avatar(name: str = "ada", seed: int | None = None, findings: tuple[Any, ...] | None = None) -> Any:
@@ -84,7 +91,29 @@ def maker(reconstruct: Any = two_stages) -> Maker:
             raise LikenessError("There is no attribute 'horns'.")
         return SimpleNamespace(**{**vars(shown), "amounts": dict(amounts)})
 
-    return Maker(reconstruct, lambda seed: avatar(f"random {seed}", seed, ()), cast(Any, reshape), glb)
+    def generate(wish: Wish) -> Any:
+        told = "".join(f" {name} {value:g}" for name, value in wish.labels.items())
+        if wish.truncation != making.TRUNCATION:
+            told += f" truncation {wish.truncation:g}"
+        return avatar(f"random {wish.seed}{told}", wish.seed, ())
+
+    def labels(values: Mapping[str, float]) -> dict[str, float]:
+        if "horns" in values:
+            raise LikenessError("There is no trait or label 'horns'.")
+        return dict(values)
+
+    def faces(wishes: Sequence[Wish]) -> list[bytes]:
+        return [generate(wish).name.encode() for wish in wishes]
+
+    return Maker(
+        reconstruct=reconstruct,
+        reshape=cast(Any, reshape),
+        glb=glb,
+        generate=generate,
+        person=person,
+        faces=faces,
+        labels=labels,
+    )
 
 
 class Page:
@@ -138,10 +167,12 @@ def examples() -> Iterator[protocol.Message]:
         "str": "text",
         "str | None": None,
         "float": 0.5,
+        "float | None": None,
         "bool": True,
         "list[str]": ["jawOpen"],
         "list[float]": [0.5],
         "dict[str, float]": {"jawOpen": 0.5},
+        "dict[str, str]": {"skin_tone": "#fff, #000"},
     }
     for message in protocol.MESSAGES:
         yield message(**{field.name: values[str(field.type)] for field in dataclasses.fields(message)})
@@ -488,6 +519,119 @@ def test_a_random_head_is_named_by_its_seed_and_shaped_by_its_attributes(page: P
     assert messages([last], protocol.SetPhoto) == [sessions.NO_PHOTO]
 
 
+def told(updates: list[PageUpdate]) -> protocol.SetPerson:
+    """What the page was told last of who is on show."""
+    return messages(updates, protocol.SetPerson)[-1]
+
+
+def test_what_is_fixed_of_a_person_stays_until_it_is_given_up(page: Page) -> None:
+    go = page.handlers
+
+    def step(updates: Iterator[PageUpdate]) -> tuple[bytes, list[str], bool]:
+        *_, last = updates
+        assert last.problem is None, last.problem
+        (load,) = loads([last])
+        return page.read(load), told([last]).fixed, load.original
+
+    assert step(go.random_head("visitor", 5, {})) == (b"glTF random 5 {}", [], True)
+    assert step(go.random_head("visitor", 5, {}, {"age": 70.0}, 0.5)) == (
+        b"glTF random 5 age 70 truncation 0.5 {}",
+        ["age"],
+        # The same person changed: the viewer compares it with the one before.
+        False,
+    )
+    # Another number, from the button: all that is fixed stays, and so does the shape.
+    assert step(go.random_head("visitor", 6, {"weight": 1.0})) == (
+        b"glTF random 6 age 70 truncation 0.5 {'weight': 1.0}",
+        ["age"],
+        True,
+    )
+    # Undo and redo lead through both.
+    assert step(go.undo("visitor")) == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"], True)
+    assert step(go.undo("visitor")) == (b"glTF random 5 {}", [], True)
+    assert step(go.redo("visitor"))[:2] == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"])
+    # Reset shape is for the shape; a person is as drawn with nothing fixed.
+    step(go.reshape("visitor", {"weight": 1.0}))
+    assert step(go.restore("visitor"))[:2] == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"])
+    assert step(go.random_head("visitor", 5, {}, {}, making.TRUNCATION)) == (b"glTF random 5 {}", [], True)
+
+
+def test_the_page_is_told_who_is_on_show(page: Page) -> None:
+    updates = list(page.handlers.random_head("visitor", 30, {}, {"beard": 0.25}))
+    assert told(updates) == protocol.SetPerson(
+        30, {"age": 30.0, "beard": 0.25}, ["beard"], making.TRUNCATION, {"beard": "#fff, #000"}
+    )
+    last = updates[-1]
+    assert last.lines == (Line("done", "Random head number 30: somebody of 30. This person does not exist."),)
+    assert last.report is not None
+    assert last.report["person"] == "somebody of 30"
+    assert (last.report["labels"], last.report["truncation"]) == ({"beard": 0.25}, making.TRUNCATION)
+    json.dumps(last.report)
+    # Progress is shown at once, and goes.
+    progress = messages(updates, protocol.ShowProgress)
+    assert progress[0].text == "Drawing random head number 30 …" and progress[-1].text is None
+    # What is only reshaped is there at once.
+    *waiting, ended = messages(list(page.handlers.reshape("visitor", {"age": 1.0})), protocol.ShowProgress)
+    assert ended.text is None and all("in line" in str(message.text) for message in waiting)
+    # A photo's head is nobody's seed, and what was fixed is forgotten with the random head.
+    assert told(page.photo()).seed is None
+    *_, last = page.handlers.random_head("visitor", 31, {})
+    assert told([last]).fixed == []
+
+
+def test_a_wish_that_cannot_be_fulfilled_is_a_sentence_and_the_sliders_return(page: Page) -> None:
+    before = told(list(page.handlers.random_head("visitor", 30, {}, {"beard": 0.25})))
+    *_, last = page.handlers.random_head("visitor", 30, {}, {"horns": 1.0})
+    assert last.problem == "There is no trait or label 'horns'."
+    assert told([last]) == before
+    assert page.sessions.known("visitor").edit.wish == Wish(30, {"beard": 0.25})
+
+
+def test_faces_are_drawn_as_the_heads_would_be_and_nothing_is_kept(page: Page) -> None:
+    list(page.handlers.random_head("visitor", 30, {}))
+    held = page.files.size_bytes("visitor")
+    *_, last = page.handlers.faces("visitor", [3, 1, 2], {"beard": 0.5}, 0.25)
+    (message,) = last.messages
+    assert isinstance(message, protocol.SetFaces)
+    assert message.seeds == [3, 1, 2]
+    assert message.texts == [f"somebody of {seed}" for seed in (3, 1, 2)]
+    pictures = [base64.b64decode(uri.removeprefix("data:image/jpeg;base64,")) for uri in message.pictures]
+    assert pictures == [f"random {seed} beard 0.5 truncation 0.25".encode() for seed in (3, 1, 2)]
+    assert last.faces is not None and [face.picture for face in last.faces] == pictures
+    assert page.files.size_bytes("visitor") == held
+    # The head on show is as it was, status and buttons too.
+    assert (last.lines, last.busy, last.can_save, last.shape, last.file) == (None,) * 5
+    assert page.sessions.known("visitor").edit == sessions.Edit(Wish(30))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "fixed", "problem"),
+    [
+        ([], {}, "0 faces were asked for. Ask for 1 to 9 at a time."),
+        (range(10), {}, "10 faces were asked for. Ask for 1 to 9 at a time."),
+        ([1], {"horns": 1.0}, "There is no trait or label 'horns'."),
+    ],
+)
+def test_faces_that_cannot_be_drawn_are_a_sentence(
+    page: Page, seeds: Sequence[int], fixed: dict[str, float], problem: str
+) -> None:
+    *_, last = page.handlers.faces("visitor", seeds, fixed)
+    assert last.problem == problem and last.lines == (Line("problem", problem),)
+    # The page waits no longer; no head's progress is touched.
+    assert last.messages == (protocol.SetFaces([], [], []),)
+
+
+def test_faces_and_heads_do_not_take_each_others_place(page: Page) -> None:
+    head = page.handlers.random_head("visitor", 3, {})
+    older, newer = (page.handlers.faces("visitor", [seed], {}) for seed in (1, 2))
+    next(head)
+    next(older)
+    assert messages(list(newer), protocol.SetFaces)[0].seeds == [2]
+    assert loads(list(head))
+    # Newer faces do take the place of older ones, which says nothing on the page.
+    assert all(not update.messages and update.lines is None for update in older)
+
+
 def test_the_history_leads_back_and_forth_through_shapes_and_heads(page: Page) -> None:
     def step(action: Any, *arguments: Any) -> tuple[bytes, bool, tuple[bool, bool, bool]]:
         *_, last = action("visitor", *arguments)
@@ -600,7 +744,7 @@ def test_what_is_newer_takes_the_place_of_what_is_older(tmp_path: Path) -> None:
 def test_the_welcome_head_is_made_once_for_everybody(page: Page) -> None:
     calls: list[int] = []
     made = maker()
-    counting = dataclasses.replace(made, generate=lambda seed: calls.append(seed) or made.generate(seed))
+    counting = dataclasses.replace(made, generate=lambda wish: calls.append(wish.seed) or made.generate(wish))
     page.handlers._maker = lambda: counting
     threads = [threading.Thread(target=lambda i=i: list(page.handlers.welcome(f"visitor {i}"))) for i in range(4)]
     for thread in threads:
@@ -608,11 +752,11 @@ def test_the_welcome_head_is_made_once_for_everybody(page: Page) -> None:
     for thread in threads:
         thread.join()
     page.handlers.warm()
-    assert calls == [handlers.WELCOME_SEED]
+    assert calls == [handlers.WELCOME.seed]
     for i in range(4):
         *_, last = page.handlers.reshape(f"visitor {i}", {"age": float(i + 1)})
-        assert page.read(loads([last])[0]) == f"glTF random {handlers.WELCOME_SEED} {{'age': {i + 1}.0}}".encode()
-    assert calls == [handlers.WELCOME_SEED]
+        assert page.read(loads([last])[0]) == f"glTF random {handlers.WELCOME.seed} {{'age': {i + 1}.0}}".encode()
+    assert calls == [handlers.WELCOME.seed]
 
 
 @pytest.mark.parametrize(
@@ -680,7 +824,7 @@ def test_the_history_has_an_end(page: Page) -> None:
         list(page.handlers.random_head("visitor", i, {}))
     visitor = page.sessions.known("visitor")
     assert len(visitor.history) == sessions.HISTORY
-    assert visitor.edit.seed == sessions.HISTORY + 4
+    assert visitor.edit.wish == Wish(sessions.HISTORY + 4)
 
 
 # -- The page ---------------------------------------------------------------------------------------
@@ -712,7 +856,7 @@ def test_only_what_makes_or_shapes_heads_asks_the_server(ui: Any, config: dict[s
 def test_the_page_has_every_part_that_the_browser_looks_for(ui: Any, config: dict[str, Any]) -> None:
     ids = {c["props"].get("elem_id") for c in config["components"]}
     parts = "photo examples random cancel side side-left side-right combine undo redo restore save panels"
-    panels = [f"panel-{name}" for name in ("expression", "pose", "light", "view")]
+    panels = [f"panel-{name}" for name in ("expression", "pose", "person", "light", "view")]
     assert {f"likeness-{part}" for part in [*parts.split(), *panels, *ui.ATTRIBUTES]} <= ids
     values = " ".join(str(c["props"].get("value")) for c in config["components"])
     assert all(f'id="likeness-{part}"' in values for part in ("theme", "status", "viewer"))
@@ -746,6 +890,49 @@ def test_the_controls_of_the_shape_are_attributes_of_the_head(ui: Any) -> None:
 
     assert set(ui.ATTRIBUTES) <= set(head.load_head().attribute_names)
     assert ui.ATTRIBUTE_LIMIT <= pipeline.ATTRIBUTE_LIMIT
+
+
+def test_the_sliders_of_a_person_are_traits_of_random_heads(ui: Any) -> None:
+    from core import generation
+
+    executable = shutil.which("node")
+    if executable is None:
+        pytest.skip("node is not installed")
+    script = f"""
+        import {{ ANCESTRIES, TRAITS, VARIETY }} from "{(STATIC / "person.js").as_uri()}";
+        console.log(JSON.stringify({{ ANCESTRIES, VARIETY, traits: Object.assign({{}}, ...Object.values(TRAITS)) }}));
+    """
+    command = [executable, "--input-type=module", "--eval", script]
+    browser = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout)
+    limits = {name: (trait.get("low", 0), trait.get("high", 1)) for name, trait in browser["traits"].items()}
+    assert limits == {name: (trait.low, trait.high) for name, trait in generation.TRAITS.items()}
+    assert browser["ANCESTRIES"] == [f"{name}_ancestry" for name in generation.ANCESTRIES]
+    assert browser["VARIETY"] == making.TRUNCATION == generation.TRUNCATION
+
+
+@pytest.mark.parametrize("data", [None, {}, {"wish": None}, {"wish": {"traits": 1}}, {"wish": {"truncation": "1"}}])
+def test_a_wish_that_the_page_never_sends_is_a_sentence(ui: Any, data: Any) -> None:
+    with pytest.raises(ui.gr.Error, match="expected"):
+        ui._people(ui._wish(SimpleNamespace(_data=data)))
+
+
+def test_a_person_of_the_core_is_what_was_wished() -> None:
+    """Traits that are set are read back, and are those that count as fixed; colours are those of the person."""
+    make = making.core_maker()
+    wanted = {"age": 71.0, "beard": 0.6, "brows": 0.3, "african_ancestry": 0.2, "asian_ancestry": 0.3,
+              "european_ancestry": 0.5, "skin_tone": 0.25}  # fmt: skip
+    drawn = make.person(Wish(11))
+    fixed = make.person(Wish(11, make.labels(wanted)))
+    assert set(fixed.fixed) == set(wanted) and drawn.fixed == ()
+    for name, value in wanted.items():
+        assert fixed.values[name] == pytest.approx(value, abs=1e-4), name
+        assert drawn.values[name] != pytest.approx(value, abs=1e-4), name
+    # From light to dark, over the whole range of each.
+    assert set(fixed.colours) == {"skin_tone", "hair_colour", "eye_colour"}
+    for name, colours in fixed.colours.items():
+        sums = [sum(bytes.fromhex(colour.removeprefix("#"))) for colour in colours.split(", ")]
+        assert len(sums) == making.COLOUR_STEPS and sums == sorted(sums, reverse=True), name
+        assert sums[0] > sums[-1] + 30, name
 
 
 def test_threads_are_as_many_as_cores_and_sleep_while_they_wait() -> None:

@@ -81,6 +81,33 @@ def test_round_trip_without_the_optional_fields(avatar: Avatar):
     assert_same(bare, load_avatar(saved(bare)))
 
 
+def test_round_trip_of_the_latent(avatar: Avatar, data: bytes):
+    latent = torch.randn(16, 512, generator=torch.Generator().manual_seed(3))
+    provenance = Provenance("generated", 7, labels={"age": 61.5, "freckles": 0.0}, truncation=0.7)
+    drawn = replace(avatar, latent=latent, generator="5d1c" * 4, provenance=provenance)
+    assert_same(drawn, load_avatar(saved(drawn)))
+    assert saved(load_avatar(saved(drawn))) == saved(drawn)
+    # Stored as it is computed with, in float32, so that nothing moves by being saved.
+    double = replace(drawn, latent=latent.double())
+    assert saved(double) == saved(drawn) != data
+    with pytest.raises(AssertionError, match="fingerprint"):
+        replace(avatar, latent=latent)
+
+
+def test_files_of_version_1_are_heads_without_a_latent(avatar: Avatar, data: bytes):
+    def to_version_1(document: dict[str, Any]) -> None:
+        document["format_version"] = 1
+        del document["generator"], document["provenance"]["labels"], document["provenance"]["truncation"]
+
+    assert_same(avatar, load_avatar(with_json(data, to_version_1)))
+    # A latent that its version does not know is not taken on trust.
+    odd = with_json(
+        with_tensors(data, lambda t: t.update(latent=np.ones((2, 3), np.float32))),
+        lambda d: (to_version_1(d), d.update(generator="x")),
+    )
+    assert_same(avatar, load_avatar(odd))
+
+
 def test_round_trip_through_a_path(avatar: Avatar, data: bytes, tmp_path: Path):
     path = tmp_path / "ada.likeness"
     save_avatar(avatar, path)
@@ -330,6 +357,11 @@ def test_wrong_pictures(data: bytes):
         (lambda d: d["provenance"].update(attributes={"age": "old"}), "age"),
         (lambda d: d["provenance"].update(attributes={str(i): 0 for i in range(999)}), "attributes"),
         (lambda d: d["provenance"].update(seed=1e99), "seed"),
+        (lambda d: d["provenance"].update(labels={"age": "old"}), "age"),
+        (lambda d: d["provenance"].pop("labels"), "labels"),
+        (lambda d: d["provenance"].update(truncation=-1), "truncation"),
+        (lambda d: d["provenance"].update(truncation=True), "truncation"),
+        (lambda d: d.update(generator="x"), "latent"),
         (lambda d: d["quality"].update(confidence=1.5), "confidence"),
         (lambda d: d["quality"].update(findings={}), "findings"),
         (lambda d: d["quality"]["findings"][0].update(severity="fatal"), "severity"),
@@ -370,6 +402,29 @@ def test_json_that_is_not_an_object_or_endless(data: bytes):
 )
 def test_wrong_numbers(data: bytes, edit: Callable[[dict[str, np.ndarray]], Any], word: str):
     refuses(with_tensors(data, edit), word)
+
+
+@pytest.mark.parametrize(
+    ("edit", "word"),
+    [
+        (lambda t: t.update(latent=t["latent"] * np.float32("nan")), "finite"),
+        (lambda t: t.update(latent=t["latent"].astype(np.float16)), "float32"),
+        (lambda t: t.update(latent=t["latent"][0]), "any x any"),
+        (lambda t: t.update(latent=t["latent"][:, :0]), "any x any"),
+        (lambda t: t.update(latent=np.zeros((18, 1024), np.float32)), "latent"),
+        (lambda t: t.pop("latent"), "generator"),
+    ],
+)
+def test_wrong_latents(avatar: Avatar, edit: Callable[[dict[str, np.ndarray]], Any], word: str):
+    with_latent = saved(replace(avatar, latent=torch.ones(4, 8), generator="a"))
+    refuses(with_tensors(with_latent, edit), word)
+
+
+def test_wrong_generators(avatar: Avatar):
+    with_latent = saved(replace(avatar, latent=torch.ones(4, 8), generator="a"))
+    for name in (5, "x" * 5000, ["a"]):
+        refuses(with_json(with_latent, lambda d, name=name: d.update(generator=name)), "generator")
+    refuses(with_json(with_latent, lambda d: d.update(generator=None)), "latent")
 
 
 def test_a_head_that_could_not_be_read_back_is_not_saved(avatar: Avatar):

@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,12 +26,12 @@ from skimage.filters import difference_of_gaussians
 from core import pipeline
 from core.errors import PhotoError
 from core.head import load_head
-from core.synthesis import sample_photo
-from tests.running_app import PATIENCE_S, ROOT, RunningApp, until
+from core.synthesis.photo import sample_photo
+from recipes.screens import BROWSER_ARGUMENTS, QUIET_ARGUMENTS
+from tests.running_app import CHROMIUM, PATIENCE_S, ROOT, RunningApp, until
 from tests.test_photo import bomb_png
 from tests.test_pipeline import BAD
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NODE = ROOT / "node_modules"
 
 pytestmark = [
@@ -45,11 +44,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-PLAIN = ["--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync"]
-PLAIN += ["--disable-component-update"]
-# WebGL without a GPU.
-WEBGL = ["--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
 
 # What others write to the console, each with its reason.
 NOISE = (
@@ -110,8 +104,8 @@ def driver() -> Iterator[Any]:
 
 
 @contextmanager
-def chromium(driver: Any, *arguments: str) -> Iterator[Any]:
-    browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=[*PLAIN, *arguments])
+def chromium(driver: Any, arguments: list[str]) -> Iterator[Any]:
+    browser = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=arguments)
     yield browser
     browser.close()
 
@@ -126,7 +120,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
 
 @pytest.fixture(scope="module")
 def browser(driver: Any) -> Iterator[Any]:
-    with chromium(driver, *WEBGL) as browser:
+    with chromium(driver, BROWSER_ARGUMENTS) as browser:
         yield browser
 
 
@@ -656,6 +650,45 @@ def test_a_random_head_is_shaped_and_its_history_leads_back(visit: Visit, tmp_pa
     assert same(visit.picture(), pictures[2])
 
 
+def test_a_face_is_chosen_and_grows_old(visit: Visit) -> None:
+    page = visit.page
+    visit.tab("Person")
+    with visit.new_head():
+        visit.press("Surprise me")
+    seed = page.locator("#likeness-seed").input_value()
+    assert f"Random head number {seed}: " in visit.status
+    drawn = visit.picture()
+    faces = page.locator("#likeness-faces label:has(input:enabled)")
+    faces.nth(8).wait_for()
+    sources = "[...document.querySelectorAll('#likeness-faces img')].map((image) => image.src)"
+    young = page.evaluate(sources)
+    assert len(set(young)) == 9
+    with visit.new_head():
+        faces.nth(4).click()
+    assert page.locator("#likeness-seed").input_value() == faces.nth(4).locator("input").get_attribute("value") != seed
+    # In words the head is the one on the picture.
+    words = faces.nth(4).locator("img").get_attribute("alt")
+    assert words.startswith("Face 5: ") and words.removeprefix("Face 5: ") in visit.status
+    chosen, file = visit.picture(), visit.digest()
+    assert changed(chosen, drawn).mean() > 0.02
+
+    age = page.locator("#likeness-person-age")
+    assert age.locator(".number").is_disabled()
+    value = age.locator("input").input_value()
+    other = 80 if float(value) < 50 else 20
+    with visit.new_head():
+        visit.slide("person-age", other)
+    assert age.locator(".number").inner_text() == str(other)
+    assert changed(visit.picture(), chosen).mean() > 0.005
+    # The other faces follow.
+    page.wait_for_function(f"(young) => ({sources}).every((source, index) => source !== young[index])", arg=young)
+    with visit.new_head():
+        page.keyboard.press("Control+Z")
+    assert visit.digest() == file
+    assert same(visit.picture(), chosen)
+    assert age.locator(".number").is_disabled() and age.locator("input").input_value() == value
+
+
 def test_a_snapshot_is_the_picture_on_show_and_full_screen_fills_it(visit: Visit) -> None:
     seen = visit.picture()
     height, width, _ = seen.shape
@@ -890,7 +923,7 @@ def test_the_camera_takes_a_photo(server: RunningApp, driver: Any, portrait: Pat
     film.write_bytes(frame.getvalue() * 20)
     camera = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     with (
-        chromium(driver, *WEBGL, *camera, f"--use-file-for-fake-video-capture={film}") as browser,
+        chromium(driver, [*BROWSER_ARGUMENTS, *camera, f"--use-file-for-fake-video-capture={film}"]) as browser,
         Visit(browser, server.address, permissions=["camera"]) as visit,
     ):
         visit.page.locator("#likeness-photo button[aria-label='Capture from camera']").click()
@@ -1001,7 +1034,7 @@ def test_a_phone_shows_all_in_the_dark_and_takes_touches(server: RunningApp, bro
         assert corner.max() < 100
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert max(map(int, re.findall(r"\d+", background)[:3])) < 60
-        for name in ("Expression", "Pose", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
             tab = page.get_by_role("tab", name=name, exact=True)
             tab.tap()
             assert tab.get_attribute("aria-selected") == "true"
@@ -1182,7 +1215,7 @@ def test_those_who_cannot_see_can_use_it(server: RunningApp, browser: Any, portr
         assert busy == []
         visit.wait_for_finals(2)
         visit.tool("Compare with photo")
-        for name in ("Expression", "Pose", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
             visit.tab(name)
             assert axe_violations(visit) == [], name
         visit.page.get_by_role("button", name="Add a side view").click()
@@ -1217,7 +1250,7 @@ def test_without_webgl_a_photo_still_becomes_a_file(
     server: RunningApp, driver: Any, portrait: Path, tmp_path: Path
 ) -> None:
     with (
-        chromium(driver, "--disable-gpu", "--disable-3d-apis") as browser,
+        chromium(driver, [*QUIET_ARGUMENTS, "--disable-gpu", "--disable-3d-apis"]) as browser,
         Visit(browser, server.address, expected=("WebGL",), wait=False) as visit,
     ):
         visit.page.wait_for_function("heads.length === 1")

@@ -25,9 +25,13 @@ from PIL import Image
 import core.export
 import core.head
 import core.pipeline
+import core.synthesis.photo
+import core.synthesis.shards
 from app.cli import Format, Units, expand_photos, main, spread_numbers
 from core.avatar import Avatar, Provenance, load_avatar, save_avatar
 from core.errors import PhotoError
+from core.generation import TRAITS, Wish, labels_from, person_of
+from core.synthesis.people import LABEL_NAMES
 from tests.tiny_head import make_avatar, tiny_head
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -52,9 +56,15 @@ def fake_reconstruct(photo, progress=None, face_point_px=None, sides=()) -> Avat
     return replace(make_avatar(tiny_head(), seed=len(name)), name="+".join(Path(p).stem for p in (name, *sides)))
 
 
-def fake_generate(seed: int, attributes=None) -> Avatar:
+def fake_generate(seed: int, labels=None, truncation=0.8) -> Avatar:
     avatar = make_avatar(tiny_head(), seed=seed)
-    return replace(avatar, name=f"seed {seed}", provenance=Provenance("generated", seed, attributes or {}))
+    provenance = Provenance("generated", seed, labels=labels_from(labels or {}), truncation=truncation)
+    latent = torch.full((4, 3), float(seed))
+    return replace(avatar, name=f"seed {seed}", provenance=provenance, latent=latent, generator="0" * 16)
+
+
+def fake_thumbnails(wishes, size_px: int) -> list[torch.Tensor]:
+    return [torch.full((3, size_px, size_px), wish.seed, dtype=torch.uint8) for wish in wishes]
 
 
 @pytest.fixture
@@ -62,7 +72,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Run a command in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.setattr(core.pipeline, "reconstruct", fake_reconstruct)
     monkeypatch.setattr(core.pipeline, "generate", fake_generate)
-    monkeypatch.setattr(core.head, "load_head", tiny_head)
+    monkeypatch.setattr(core.pipeline, "thumbnails", fake_thumbnails)
+    for module in (core.head, core.pipeline):
+        monkeypatch.setattr(module, "load_head", tiny_head)
     monkeypatch.chdir(tmp_path)
     # The command sets torch's threads for a process of its own; this one is the test run's.
     monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
@@ -142,6 +154,14 @@ def test_module_runs_and_exits_with_2_for_wrong_usage():
         ("generate", "--out", "o", "--count", "0"),
         ("generate", "--out", "o", "--attribute", "age"),
         ("generate", "--out", "o", "--attribute", "age=old"),
+        ("generate", "--out", "o", "--label", "beard"),
+        ("generate", "--out", "o", "--truncation", "1.5"),
+        ("generate", "--out", "o", "--grid", "faces.jpg"),
+        ("synthesize",),
+        ("synthesize", "--out", "o", "--count", "0"),
+        ("synthesize", "--out", "o", "--size", "16"),
+        ("synthesize", "--out", "o", "--what", "meshes"),
+        ("synthesize", "--contact-sheet", "sheet.jpg"),
         ("render", "a.likeness", "--out", "o", "--style", "oil"),
         ("render", "a.likeness", "--out", "o", "--yaw", "left"),
         ("render", "a.likeness", "--out", "o", "--yaw"),
@@ -262,14 +282,106 @@ def test_photos_of_one_name_do_not_overwrite_each_other(run: Run, tmp_path: Path
 
 
 def test_generate_counts_seeds_up_and_repeats_itself(run: Run, tmp_path: Path):
-    assert run("generate", "--count", "2", "--seed", "5", "--attribute", "age=-0.5", "--out", "o")[0] == 0
-    names = {f"random-{seed}.{suffix}" for seed in (5, 6) for suffix in ("glb", "likeness", "json")}
+    options = ("--label", "age=60", "--label", "beard=0", "--truncation", "0.5", "--attribute", "age=-0.5")
+    assert run("generate", "--count", "2", "--seed", "5", *options, "--out", "o")[0] == 0
+    names = {f"random-{seed}.{suffix}" for seed in (5, 6) for suffix in ("glb", "likeness", "json", "png")}
     assert files(tmp_path / "o") == names
     summary = json.loads((tmp_path / "o/random-6.json").read_text())
     assert (summary["made_from"], summary["seed"], summary["attributes"]) == ("generated", 6, {"age": -0.5})
-    assert run("generate", "--seed", "6", "--attribute", "age=-0.5", "--out", "p")[0] == 0
+    shaved = dict.fromkeys(("stubble", "beard_chin", "moustache", "beard_cheeks"), 0.0)
+    assert (summary["labels"], summary["truncation"]) == ({"age_years": 60.0} | shaved, 0.5)
+    assert run("generate", "--seed", "6", *options, "--out", "p")[0] == 0
     for name in files(tmp_path / "p"):
         assert (tmp_path / "o" / name).read_bytes() == (tmp_path / "p" / name).read_bytes()
+
+
+def test_generate_writes_all_parameters_and_the_albedo_map(run: Run, tmp_path: Path):
+    assert run("generate", "--seed", "3", "--label", "melanin=0.25", "--out", "o")[0] == 0
+    summary = json.loads((tmp_path / "o/random-3.json").read_text())
+    saved = load_avatar(tmp_path / "o/random-3.likeness")
+    assert summary["shape"] == saved.shape.tolist()
+    assert saved.latent is not None and summary["w"] == saved.latent[0].tolist()
+    person = person_of(tiny_head(), Wish(3, {"melanin": 0.25}, 0.8)).labels
+    assert summary["person"] == {name: getattr(person, name) for name in LABEL_NAMES}
+    assert summary["person"]["melanin"] == 0.25
+    picture = np.asarray(Image.open(tmp_path / "o/random-3.png"))
+    assert np.array_equal(picture, saved.materials.skin_albedo.permute(1, 2, 0).numpy())
+
+
+def test_generate_writes_obj_and_a_grid_when_asked(run: Run, tmp_path: Path):
+    code, out, _ = run("generate", "--count", "5", "--seed", "10", "--obj", "--grid", "sheets/faces.png", "--out", "o")
+    assert code == 0 and "random-14.glb" in out
+    assert {f"random-{seed}.{suffix}" for seed in range(10, 15) for suffix in ("obj", "mtl")} <= files(tmp_path / "o")
+    mesh = trimesh.load(tmp_path / "o/random-12.obj", process=False)
+    assert len(getattr(mesh, "geometry", [mesh])) >= 1
+    picture = np.asarray(Image.open(tmp_path / "sheets/faces.png"))
+    side = picture.shape[0] // 2
+    assert picture.shape == (2 * side, 3 * side, 3)
+    shown = [int(picture[row * side, column * side, 0]) for row in range(2) for column in range(3)]
+    assert shown == [10, 11, 12, 13, 14, 255]
+
+
+def test_generate_lists_what_a_label_may_be(run: Run):
+    code, out, err = run("generate", "--labels")
+    assert code == 0 and not err
+    assert {line.split()[0] for line in out.splitlines()} == {*TRAITS, *LABEL_NAMES}
+
+
+@pytest.mark.parametrize("word", ["beard=2", "mood=1", "age=5", "african=-1"])
+def test_a_label_that_cannot_be_is_a_sentence(run: Run, tmp_path: Path, word: str):
+    code, out, err = run("generate", "--label", word, "--grid", "faces.png", "--out", "o")
+    assert code == 1 and not out and word.split("=")[0] in err and "Traceback" not in err
+    assert not files(tmp_path)
+
+
+# -- synthesize ---------------------------------------------------------------------------------
+
+
+def test_synthesize_writes_people_and_adds_to_them(run: Run, tmp_path: Path):
+    """The bundled head, which `core.synthesis.shards` took hold of before the fixture replaced it."""
+    options = ("--seed", 7, "--size", 32, "--workers", 1, "--shard-size", 1, "--what", "both", "--relief")
+    code, out, err = run("synthesize", "--out", "deep/er", "--count", 1, *options)
+    assert code == 0 and not err
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "deep/er/maps-000000.safetensors",
+        "deep/er/photos-000000.safetensors",
+    ]
+    first = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "deep/er").iterdir()}
+    code, out, err = run("synthesize", "--out", "deep/er", "--count", 2, *options, "--json")
+    document = json.loads(out)
+    assert code == 0 and not err and document["people"] == 2 and len(document["files"]) == 4
+    assert all((tmp_path / file).is_file() for file in document["files"])
+    assert first.items() <= {p.name: p.stat().st_mtime_ns for p in (tmp_path / "deep/er").iterdir()}.items()
+    dataset = core.synthesis.shards.MapDataset(tmp_path / "deep/er", relief=True)
+    assert [dataset[i].seed for i in range(2)] == [7, 8] and dataset[1].albedo.shape == (3, 32, 32)
+
+
+def test_synthesize_exits_with_sentences(run: Run, tmp_path: Path):
+    (tmp_path / "file").touch()
+    for arguments, said in (
+        (("--out", "file/o"), "could not be made"),
+        (("--out", "o", "--sources", "skins.safetensors"), "recipes.makehuman_skins"),
+    ):
+        code, out, err = run("synthesize", "--count", 1, *arguments, "--json")
+        assert code == 1 and said in err and "Traceback" not in err
+        assert json.loads(out) == {"error": err.strip()}
+
+
+def test_synthesize_draws_a_contact_sheet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[range] = []
+
+    def sheet(head, seeds, *, columns, sources, progress):
+        asked.append(seeds)
+        progress(len(seeds), len(seeds))
+        return np.full((columns, 2 * columns, 3), 77, np.uint8)
+
+    monkeypatch.setattr(core.synthesis.photo, "contact_sheet", sheet)
+    code, out, err = run("synthesize", "--count", 100, "--seed", 3, "--contact-sheet", "o/sheet.png")
+    assert code == 0 and out.startswith("o/sheet.png") and not err
+    assert asked == [range(3, 67)]  # 8 by 8, and no shards without --out
+    with Image.open(tmp_path / "o/sheet.png") as picture:
+        assert picture.size == (16, 8)
+    assert files(tmp_path / "o") == {"sheet.png"}
 
 
 def test_output_that_cannot_be_written_is_a_sentence(run: Run, tmp_path: Path, saved: Path):

@@ -31,7 +31,7 @@ from core.evaluation import (
     surface_distance,
 )
 from core.head import HeadParameters, load_head
-from core.synthesis import SyntheticPhoto
+from core.synthesis.photo import SyntheticPhoto
 
 
 @functools.cache

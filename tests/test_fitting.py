@@ -43,7 +43,7 @@ from core.head import HeadParameters, load_head
 from core.landmarks import Landmarks, detect_faces, landmarks, pick_face
 from core.lighting import shading
 from core.mesh import rigid_align
-from core.synthesis import SyntheticPhoto, sample_photo
+from core.synthesis.photo import SyntheticPhoto, sample_photo
 
 HEAD = load_head()
 POINTS, EXPRESSIONS = 478, len(HEAD.expression_names)

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,12 +23,11 @@ from PIL import Image
 
 from app.files import NOT_WHOLE
 from app.gate import JSON_BYTES, OPEN, UPLOAD_FILES, content_security_policy
+from recipes.screens import QUIET_ARGUMENTS
+from tests.running_app import CHROMIUM, PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "app/static"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# For a machine that is busy with other tests. Nothing here is measured.
-PATIENCE_S = 60
 UPLOAD_BYTES = 2_000_000
 
 # The client's and Playwright's event loops and pipes, which they leave to Python to close.
@@ -704,7 +702,7 @@ def test_a_browser_uploads_pastes_and_takes_a_picture(server: Server, picture: P
         chromium = driver.chromium.launch(
             executable_path=CHROMIUM,
             headless=True,
-            args=["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
+            args=[*QUIET_ARGUMENTS, "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"],
         )
         context = chromium.new_context(permissions=["camera", "clipboard-read", "clipboard-write"])
         page = context.new_page()

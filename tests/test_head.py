@@ -19,7 +19,7 @@ from core.atlas import rasterise_triangles
 from core.camera import look_at_head
 from core.checkpoints import read_safetensors
 from core.errors import FileError
-from core.head import PARTS, HeadModel, HeadParameters, load_head, read_head
+from core.head import PARTS, HeadModel, HeadParameters, SameHead, load_head, read_head
 from core.render import rasterize
 
 # https://developer.apple.com/documentation/arkit/arfaceanchor/blendshapelocation
@@ -589,6 +589,17 @@ def test_load_head_is_the_file_and_shared(head: HeadModel):
     again = read_head(checkpoints.ASSETS / "head.safetensors")
     assert torch.equal(again.template, head.template) and again.expression_names == head.expression_names
     assert (checkpoints.ASSETS / "head.safetensors").stat().st_size < 8e6
+
+
+def test_the_same_head_is_the_same_key_whatever_its_expressions(head: HeadModel):
+    key = SameHead(head)
+    same = SameHead(dataclasses.replace(head, expression_basis=2 * head.expression_basis))
+    assert key == same and hash(key) == hash(same) and key != head
+    assert key == SameHead(head.to("cpu")), "which moves nothing"
+    for part in ("template", "faces", "face_part", "uv", "uv_faces", "regions"):
+        assert key != SameHead(dataclasses.replace(head, **{part: getattr(head, part).clone()})), part
+    assert key != SameHead(dataclasses.replace(head, name="another"))
+    assert key != SameHead(dataclasses.replace(head, landmarks={})), "eyebrows and lips are drawn by landmarks"
 
 
 def test_to_moves_everything(head: HeadModel):

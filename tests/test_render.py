@@ -14,13 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from core.atlas import positions
 from core.camera import Camera, axis_angle_to_matrix, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
+from core.head import load_head
+from core.mesh import texture_gradients, vertex_normals
 from core.render import (
     NEAR_M,
     Light,
     antialias,
     attach_to_camera,
+    bend_normals,
     diffuse_light,
     face_neighbours,
     fragments,
@@ -37,6 +41,7 @@ from core.render import (
     specular_light,
     studio_light,
 )
+from core.synthesis.relief import normal_map
 from tests.tiny_head import make_materials, tiny_head
 
 F64 = torch.float64
@@ -671,6 +676,94 @@ def test_albedo_style_shows_the_maps_and_lashes_blend_by_alpha() -> None:
     assert torch.allclose(half[:, lashes], linear_to_srgb(mixed)[:, None].expand(3, int(lashes.sum())), atol=1e-3)
     outside = (invisible - full).abs().amax(0) == 0
     assert outside.float().mean() > 0.9  # nothing else changed
+
+
+# ---------------------------------------------------------------------------------------------- normal mapping
+
+
+def random_frames(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Normals, and directions of u and v that are neither unit nor upright on anything; half of them left-handed."""
+    random = torch.Generator().manual_seed(3)
+    normals = functional.normalize(torch.randn(count, 3, dtype=F64, generator=random), dim=1)
+    along_u, along_v = torch.randn(2, count, 3, dtype=F64, generator=random)
+    return normals, along_u, along_v
+
+
+def test_a_flat_normal_map_bends_nothing_and_a_tilted_one_turns_the_normal() -> None:
+    normals, along_u, along_v = random_frames(50)
+    flat = torch.tensor([0.0, 0.0, 2.5], dtype=F64).expand(50, 3)
+    assert torch.allclose(bend_normals(normals, along_u, along_v, flat), normals, atol=1e-12)
+
+    # A tilt by an angle towards u is a turn about the axis upright on normal and tangent, and so for v.
+    angle = 0.4
+    tangent = functional.normalize(along_u - (along_u * normals).sum(1, keepdim=True) * normals, dim=1)
+    beside = torch.linalg.cross(normals, tangent)
+    side = (beside * along_v).sum(1, keepdim=True).sign()
+    for tilt, axis in (
+        ([math.sin(angle), 0.0, math.cos(angle)], beside),
+        ([0.0, math.sin(angle), math.cos(angle)], -side * tangent),
+    ):
+        turned = torch.einsum("nij,nj->ni", axis_angle_to_matrix(angle * axis), normals)
+        bent = bend_normals(normals, along_u, along_v, torch.tensor(tilt, dtype=F64).expand(50, 3))
+        assert torch.allclose(bent, turned, atol=1e-9)
+
+    nowhere = torch.zeros_like(normals)
+    tilted = torch.tensor([0.6, 0.0, 0.8], dtype=F64).expand(50, 3)
+    assert torch.allclose(bend_normals(normals, nowhere, nowhere, tilted), normals, atol=1e-12)
+
+
+def test_bent_normals_have_the_gradients_of_central_differences() -> None:
+    normals, along_u, along_v = random_frames(4)
+    tilted = torch.tensor([0.3, -0.2, 0.9], dtype=F64).repeat(4, 1)
+    given = [value.requires_grad_() for value in (normals, along_u, along_v, tilted)]
+    torch.autograd.gradcheck(bend_normals, given)
+    vertices = torch.rand(4, 3, dtype=F64, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    uv = torch.tensor([[0.1, 0.1], [0.8, 0.2], [0.7, 0.9], [0.0, 0.8]], dtype=F64)
+    torch.autograd.gradcheck(lambda v: texture_gradients(v, faces, uv, faces), [vertices])
+
+
+def test_directions_of_an_affine_map_are_those_of_the_map() -> None:
+    """A plane laid into the map by a shear, mirrored or not; a corner without faces has none."""
+    places = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0], [5.0, 5.0]], dtype=F64)
+    faces = torch.tensor([[0, 1, 2], [0, 2, 3]])
+    for mirror in (1.0, -1.0):
+        to_head = torch.tensor([[0.2, 0.1, 0.0], [0.05, 0.3, mirror * 0.4]], dtype=F64)
+        found = texture_gradients(places @ to_head, faces, places, faces)
+        assert torch.allclose(found[:4], to_head.expand(4, 2, 3), atol=1e-12)
+        assert (found[4] == 0).all()
+
+
+def test_a_normal_map_shades_like_the_relief_it_stands_for() -> None:
+    """Waves as geometry and as a map: their pictures differ from the smooth head alike. On the forehead, which is
+    smooth, so that nothing moves in the picture; long ones, as the mesh has few vertices there."""
+    head = load_head()
+    smooth = head.vertices(head.neutral())[0]
+
+    def height(place: torch.Tensor) -> torch.Tensor:
+        x, y = place[..., 0], place[..., 1]
+        return 0.001 * (torch.sin(110 * x + 40 * y) + torch.cos(30 * x - 100 * y))
+
+    waved = smooth + height(smooth)[:, None] * vertex_normals(smooth, head.faces)
+    relief = normal_map(head, height(positions(head, smooth, 512)), smooth)
+
+    def flat(*values: int) -> torch.Tensor:
+        return torch.tensor(values, dtype=torch.uint8)[:, None, None].repeat(1, 16, 16)
+
+    plain = replace(make_materials(), skin_albedo=flat(128, 128, 128), skin_roughness=flat(150), skin_photo=None)
+    camera = single(camera_at(distance=1.0, height=128, width=128, focal=640.0))
+
+    def picture(vertices: torch.Tensor, normals: torch.Tensor | None) -> torch.Tensor:
+        materials = replace(plain, skin_normal=normals)
+        return render_head(head, vertices[None], materials, camera, supersample=1, shadows=False)[0]
+
+    before = picture(smooth, None)
+    # 128 is not exactly half of 255.
+    assert (picture(smooth, flat(128, 128, 255)) - before).abs().max() < 0.01
+    forehead = (slice(None), slice(15, 45), slice(45, 83))
+    real, mapped = ((picture(*one) - before)[forehead] for one in ((waved, None), (smooth, relief)))
+    assert float((real * mapped).sum() / (real.norm() * mapped.norm())) > 0.95
+    assert 0.7 < float(mapped.norm() / real.norm()) < 1.4
 
 
 def test_pytorch3d_sees_the_same_faces() -> None:

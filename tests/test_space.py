@@ -24,11 +24,10 @@ from PIL import Image
 
 from core.errors import LikenessError
 from recipes import space
+from recipes.screens import BROWSER_ARGUMENTS
+from tests.running_app import CHROMIUM, PATIENCE_S
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# For a machine that is busy with other tests. Nothing here is measured.
-PATIENCE_S = 240
 # By hand: the interpreter of a clean environment into which the folder's requirements.txt was installed.
 PYTHON = os.environ.get("LIKENESS_SPACE_PYTHON", sys.executable)
 
@@ -289,18 +288,6 @@ def test_refuses_with_a_sentence(project: Path, capsys: pytest.CaptureFixture[st
 
 
 # ------------------------------------------------------------------------------------------------- that it runs
-
-BROWSER_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    # WebGL without a GPU.
-    "--enable-unsafe-swiftshader",
-    "--use-angle=swiftshader",
-]
 
 
 @pytest.fixture

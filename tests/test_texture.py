@@ -11,9 +11,10 @@ import pytest
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from core import texture
-from core.albedo.parametric import SkinLook, paint_materials
+from core.albedo.model import bytes_to_map, check_map, log_albedo, srgb_from_log
 from core.atlas import atlas_lookup, interpolate, positions
 from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
@@ -24,6 +25,7 @@ from core.materials import Materials
 from core.mesh import vertex_normals
 from core.photo import Photo
 from core.render import Light, irradiance_basis, render, render_head
+from core.synthesis.painting import SkinLook, paint_materials
 from core.texture import (
     LEFT_EYE,
     RIGHT_EYE,
@@ -249,9 +251,14 @@ def room(direction: tuple[float, float, float], strength: float, level: float = 
 
 @functools.cache
 def scene(light_index: int = 0, yaw: float = 0.0, melanin: float = 0.25) -> Scene:
+    return scene_of(
+        paint_materials(head(), SkinLook(melanin=melanin, scalp_hair=0.0, seed=1), "blue", 512), light_index, yaw
+    )
+
+
+def scene_of(materials: Materials, light_index: int, yaw: float) -> Scene:
     model, camera = head(), camera_at(yaw)
     light = [room((0.3, 0.4, 1.0), 0.45), room((-1.0, 0.1, 0.6), 0.60), room((1.0, 0.3, 0.5), 0.60)][light_index]
-    materials = paint_materials(model, SkinLook(melanin=melanin, scalp_hair=0.0, seed=1), "blue", 512)
     picture = render_head(
         model, model.template[None], materials, camera, light, supersample=1, background=(0.5, 0.6, 0.7), shadows=False
     )[0]
@@ -469,14 +476,60 @@ def test_the_skin_of_the_sides_is_truer_with_photos_of_them() -> None:
 def test_photos_meet_without_a_seam() -> None:
     """Over 4 mm of even skin the colour does not step, though three lights and three photos meet there."""
     reach = round(4 * texture._regions(head(), 512).texels_per_mm)
-    worst = []
-    for count in (1, 3):
-        error, counted = deviation(from_sides(count))
-        smooth = np.stack([texture._blur(channel, 2.0) for channel in error])
-        across = np.abs(smooth[:, :, reach:] - smooth[:, :, :-reach]).max(0)[counted[:, reach:] & counted[:, :-reach]]
-        down = np.abs(smooth[:, reach:] - smooth[:, :-reach]).max(0)[counted[reach:] & counted[:-reach]]
-        worst.append(max(float(np.quantile(across, 0.995)), float(np.quantile(down, 0.995))))
-    assert worst[1] < 0.12 and worst[1] <= worst[0] + 0.005, worst
+    error, counted = deviation(from_sides(3))
+    counted &= from_sides(3).weight.numpy() > 0.9  # what no photo shows, such as the nostrils' inside, is imagined
+    smooth = np.stack([texture._blur(channel, 2.0) for channel in error])
+    across = np.abs(smooth[:, :, reach:] - smooth[:, :, :-reach]).max(0)[counted[:, reach:] & counted[:, :-reach]]
+    down = np.abs(smooth[:, reach:] - smooth[:, :-reach]).max(0)[counted[reach:] & counted[:-reach]]
+    assert float(counted.mean()) > 0.2
+    assert max(float(np.quantile(across, 0.995)), float(np.quantile(down, 0.995))) < 0.12
+
+
+class Oracle:
+    """An albedo model that knows the person."""
+
+    name, size = "oracle", 256
+
+    def __init__(self, truth: Tensor) -> None:
+        self.truth = truth
+        self.asked: list[tuple[Tensor, Tensor]] = []
+
+    def sample(self, seed: int, truncation: float = 1.0) -> Tensor:
+        raise AssertionError("nobody is drawn at random")
+
+    def fit(self, albedo: Tensor, mask: Tensor) -> Tensor:
+        check_map(albedo, mask, self.size)
+        self.asked.append((albedo, mask))
+        return torch.zeros(1)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.truth
+
+
+def test_what_neither_side_shows_is_what_the_model_imagines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half-profile: with a model that knows the person, ears, neck and scalp are the person's own, fine detail apart;
+    and what the model is asked is what the photo shows."""
+    truth = bytes_to_map(scene(0).materials.skin_albedo)
+    own = srgb_from_log(log_albedo(truth) + 0.2 * torch.sin(positions(head(), head().template, 512)[..., 1] * 90))
+    materials = replace(scene(0).materials, skin_albedo=(own * 255).round().to(torch.uint8))
+    view = scene_of(materials, 0, 45.0).view
+    oracle = Oracle(functional.avg_pool2d(own, 2))
+    monkeypatch.setattr(texture, "coarse_to_fine", lambda: oracle)
+    made = build_materials(head(), [view], 512)
+    ((asked, mask),) = oracle.asked
+    seen = mask > 0.95
+    assert 0.1 < float(seen.float().mean()) < 0.5
+    pairs = [log_albedo(m)[:, seen] for m in (asked, oracle.truth)]
+    difference = pairs[0] - pairs[1]
+    assert float((difference - difference.median(1).values[:, None]).abs().mean()) < 0.08
+
+    regions = texture._regions(head(), 512)
+    hidden = torch.from_numpy(regions.inside * (1 - regions.sockets) * (1 - regions.scalp)) > 0.9
+    hidden &= (made.weight < 0.01) & (mirrored(made.weight) < 0.01)  # not even on the other side
+    assert float(hidden.float().mean()) > 0.1
+    error = linear(made.materials.skin_albedo).clamp_min(1e-3).log() - srgb_to_linear(own).clamp_min(1e-3).log()
+    error = error[:, hidden]
+    assert float((error - error.median(1).values[:, None]).abs().mean()) < 0.06  # of waves whose mean size is 0.13
 
 
 def test_the_order_of_the_sides_hardly_matters() -> None:

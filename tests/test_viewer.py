@@ -7,7 +7,6 @@ import functools
 import http.server
 import io
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -23,22 +22,10 @@ from core import pipeline
 from core.avatar import Avatar
 from core.gltf import glb_bytes
 from core.head import load_head
+from recipes.screens import BROWSER_ARGUMENTS
+from tests.running_app import CHROMIUM, PATIENCE_S
 
 STATIC = Path(__file__).resolve().parent.parent / "app/static"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-# For a machine that is busy with other tests. Nothing here is measured.
-PATIENCE_S = 180
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    # WebGL without a GPU.
-    "--enable-unsafe-swiftshader",
-    "--use-angle=swiftshader",
-]
-
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
@@ -124,7 +111,7 @@ def address(tmp_path_factory: pytest.TempPathFactory, avatar: Avatar) -> Iterato
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=ARGUMENTS)
+        chromium = driver.chromium.launch(executable_path=CHROMIUM, headless=True, args=BROWSER_ARGUMENTS)
         yield chromium
         chromium.close()
 

@@ -6,7 +6,8 @@
 
 import { Connection, SENTENCES } from "./connection.js";
 import { Panels } from "./panels.js";
-import { checkMessage, PROTOCOL_VERSION } from "./protocol.js";
+import { PersonPanel } from "./person.js";
+import { checkMessage, MESSAGES, PROTOCOL_VERSION } from "./protocol.js";
 
 // The last message of each type, in order of first use. Sending them all rebuilds the viewer's state.
 const state = new Map();
@@ -69,15 +70,29 @@ export function deliver(text) {
   if (sent === lastSent) return;
   lastSent = sent;
   for (const message of messages) {
-    send(message.url ? { ...message, url: new URL(message.url, document.baseURI).href } : message);
+    if (MESSAGES[message.type]?.to === "page") reactions[message.type](checkMessage(message, "page"));
+    else send(message.url ? { ...message, url: new URL(message.url, document.baseURI).href } : message);
   }
 }
 
-const panels = new Panels(send);
+// What the page can ask the server for, by name: given by the components of ui.py whose events these are.
+const questions = new Map();
 
-/** Build a panel of panels.js into an element; again after Gradio has made it anew. */
+/** How to ask the server for `what`: a function of a wish. */
+export function connect(what, ask) {
+  questions.set(what, ask);
+}
+
+const panels = new Panels(send);
+const person = new PersonPanel({
+  ask: (what, wish) => questions.get(what)?.(wish),
+  surprise: () => byId("likeness-random")?.click(),
+});
+
+/** Build a panel of panels.js or person.js into an element; again after Gradio has made it anew. */
 export function mountPanel(kind, element) {
-  panels.mount(kind, element);
+  if (kind === "person") person.mount(element);
+  else panels.mount(kind, element);
 }
 
 /** A sentence about something that did not work, below the status lines of the server. */
@@ -88,9 +103,11 @@ function complain(text) {
   byId("likeness-status")?.append(line);
 }
 
-// ---- The viewer's messages ----
+// ---- Messages of the viewer, and those of the server for the page ----
 
 const reactions = {
+  set_person: (message) => person.setPerson(message),
+  set_faces: (message) => person.setFaces(message),
   ready: ({ protocol }) => {
     if (protocol !== PROTOCOL_VERSION) {
       complain("The viewer is an old copy from the browser's cache. Reload the page without its cache.");

@@ -1,8 +1,21 @@
 // The panels beside the viewer: Expression, Pose, Light and View. They act in the browser alone, within a frame.
 //
-// What is set lives in `Panels` and not in the page's elements: a panel that is mounted again shows the same. Every
-// control is a native one with a label; the round pads are a second way to two sliders, for fingers and mice.
+// What is set lives in `Panels` and not in the page's elements: a panel that is mounted again shows the same.
 
+import {
+  button,
+  checkbox,
+  choice,
+  clamp,
+  group,
+  heading,
+  make,
+  note,
+  pad,
+  percent,
+  slider,
+  still,
+} from "./controls.js";
 import { ARKIT_GROUPS, PRESETS, sliderGroups } from "./expressions.js";
 
 const PRESET_MS = 220;
@@ -49,127 +62,8 @@ const VIEWS = [
 ];
 const ZOOMS = { Head: 1, Face: 1.7, Eyes: 3.4 };
 
-const percent = (value) => `${Math.round(100 * value)} %`;
 const degrees = (value) => `${Math.round(value)}°`;
 const times = (value) => `${value.toFixed(2)} ×`;
-const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
-
-/** An element: properties that start with "aria-" or "data-" become attributes, the others are set. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (/^(aria|data)-/.test(name)) element.setAttribute(name, value);
-    else element[name] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-/**
- * A labelled slider whose number is the button that resets it. read, write: of the value; show: the value in words.
- * Returns {element, refresh}, as every control here does.
- */
-function slider({ key, label, low, high, step, rest = 0, read, write, show }) {
-  const id = `likeness-${key}-range`;
-  const range = make("input", { type: "range", id, min: low, max: high, step });
-  const number = make("button", { type: "button", className: "number" });
-  const reset = () => write(rest);
-  range.addEventListener("input", () => write(Number(range.value)));
-  range.addEventListener("dblclick", reset);
-  range.addEventListener("keydown", (event) => {
-    if (event.key !== "Delete" && event.key !== "Backspace") return;
-    event.preventDefault();
-    reset();
-  });
-  number.addEventListener("click", () => {
-    reset();
-    // The button is about to be disabled, which would throw the focus away.
-    range.focus();
-  });
-  const element = make("div", { className: "slider", id: `likeness-${key}` });
-  element.append(make("label", { htmlFor: id, textContent: label }), range, number);
-  const share = (value) => (100 * (value - low)) / (high - low);
-  const refresh = () => {
-    const value = read();
-    const text = show(value);
-    range.value = value;
-    range.setAttribute("aria-valuetext", text);
-    number.textContent = text;
-    number.disabled = Math.abs(value - rest) < step / 2;
-    number.title = number.disabled ? "" : `Reset ${label}`;
-    number.setAttribute("aria-label", number.disabled ? `${label}: ${text}` : `Reset ${label}, now ${text}`);
-    element.style.setProperty("--from", `${share(Math.min(value, rest))}%`);
-    element.style.setProperty("--to", `${share(Math.max(value, rest))}%`);
-  };
-  return { element, refresh };
-}
-
-/** A pad to drag in two directions at once. read, write: (x, y) in -1..1, y downwards. For pointers only: see above. */
-function pad({ className, read, write, reset }) {
-  const knob = make("span", { className: "knob" });
-  const element = make(
-    "div",
-    { className: `pad ${className}`, "aria-hidden": "true", title: "Drag; double-click to reset" },
-    knob,
-  );
-  const drag = (event) => {
-    const box = element.getBoundingClientRect();
-    const x = (2 * (event.clientX - box.left)) / box.width - 1;
-    const y = (2 * (event.clientY - box.top)) / box.height - 1;
-    write(clamp(x, -1, 1), clamp(y, -1, 1));
-  };
-  element.addEventListener("pointerdown", (event) => {
-    element.setPointerCapture(event.pointerId);
-    drag(event);
-  });
-  element.addEventListener("pointermove", (event) => {
-    if (element.hasPointerCapture(event.pointerId)) drag(event);
-  });
-  element.addEventListener("dblclick", reset);
-  const refresh = () => {
-    const [x, y, behind = false] = read();
-    element.style.setProperty("--x", x);
-    element.style.setProperty("--y", y);
-    element.classList.toggle("behind", behind);
-  };
-  return { element, refresh };
-}
-
-/** One of several, as a row of buttons. options: value -> label. */
-function choice({ key, legend, options, read, write }) {
-  const element = make(
-    "fieldset",
-    { className: "choice", id: `likeness-${key}` },
-    make("legend", { textContent: legend }),
-  );
-  const radios = Object.entries(options).map(([value, label]) => {
-    const radio = make("input", { type: "radio", name: `likeness-${key}`, value });
-    radio.addEventListener("change", () => write(value));
-    element.append(make("label", {}, radio, make("span", { textContent: label })));
-    return radio;
-  });
-  const refresh = () => {
-    for (const radio of radios) radio.checked = radio.value === read();
-  };
-  return { element, refresh };
-}
-
-function checkbox({ key, label, hint = "", read, write }) {
-  const box = make("input", { type: "checkbox", id: `likeness-${key}-box` });
-  box.addEventListener("change", () => write(box.checked));
-  const text = make("span", {}, label, ...(hint ? [make("small", { textContent: hint })] : []));
-  const element = make("label", { className: "check", id: `likeness-${key}` }, box, text);
-  return { element, refresh: () => (box.checked = read()) };
-}
-
-const button = (label, act, properties = {}) => {
-  const element = make("button", { type: "button", textContent: label, ...properties });
-  element.addEventListener("click", act);
-  return element;
-};
-const still = (element) => ({ element, refresh: () => {} });
-const heading = (text) => still(make("h2", { textContent: text }));
-const note = (text) => still(make("p", { className: "note", textContent: text }));
 
 /** The four panels and what is set in them. `send` takes messages of protocol.js for the viewer. */
 export class Panels {
@@ -374,18 +268,8 @@ export class Panels {
         write: (value) => this.#setWeights(Object.fromEntries(names.map((name) => [name, value]))),
       }),
     );
-    const count = make("span", { className: "count" });
-    const element = make("details", {}, make("summary", {}, title, count));
-    // On a phone the headings alone fill the screen.
-    element.open = this.#open.get(title) ?? matchMedia("(width > 900px)").matches;
-    element.addEventListener("toggle", () => this.#open.set(title, element.open));
-    element.append(...controls.map((control) => control.element));
-    const refresh = () => {
-      controls.forEach((control) => control.refresh());
-      const moved = sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
-      count.textContent = moved ? `${moved} moved` : "";
-    };
-    return { element, refresh };
+    const moved = () => sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
+    return group({ title, controls, open: this.#open, count: () => (moved() ? `${moved()} moved` : "") });
   }
 
   #pose() {

@@ -42,6 +42,11 @@ export const MESSAGES = {
   set_idle: { to: "viewer", fields: { on: "boolean" } },
   set_theme: { to: "viewer", fields: { dark: "boolean" } },
   save_head: { to: "viewer", fields: {} },
+  set_person: {
+    to: "page",
+    fields: { seed: "number?", values: "numbers", fixed: "strings", truncation: "number", colours: "texts" },
+  },
+  set_faces: { to: "page", fields: { seeds: "values", pictures: "strings", texts: "strings" } },
   ready: { to: "page", fields: { protocol: "number" } },
   head_loaded: {
     to: "page",
@@ -58,10 +63,12 @@ const KINDS = {
   string: isString,
   "string?": (value) => value === null || isString(value),
   number: Number.isFinite,
+  "number?": (value) => value === null || Number.isFinite(value),
   boolean: (value) => typeof value === "boolean",
   strings: (value) => Array.isArray(value) && value.every(isString),
   values: (value) => Array.isArray(value) && value.every(Number.isFinite),
   numbers: (value) => isObject(value) && Object.values(value).every(Number.isFinite),
+  texts: (value) => isObject(value) && Object.values(value).every(isString),
 };
 
 /**

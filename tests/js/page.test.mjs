@@ -57,6 +57,10 @@ async function setUp(context, { dark = false, remembered = null } = {}) {
     File,
     DataTransfer,
   };
+  globals.IntersectionObserver = class {
+    observe() {}
+    disconnect() {}
+  };
   globals.requestAnimationFrame = () => 0;
   globals.cancelAnimationFrame = () => {};
   Object.assign(globalThis, globals);
@@ -112,6 +116,26 @@ test("a letter is read once, although Gradio shows it again", async (context) =>
   page.deliver(letter);
   page.deliver("");
   assert.deepEqual(page.types(), ["load_head"]);
+});
+
+test("what the server says of the person reaches the panel, and what the panel asks for leaves the page", async (context) => {
+  const page = await setUp(context);
+  page.ready();
+  page.types();
+  const element = page.document.body.appendChild(page.document.createElement("div"));
+  page.mountPanel("person", element);
+  const asked = [];
+  page.connect("draw", (wish) => asked.push(wish));
+  const person = { type: "set_person", seed: 7, values: { age: 40 }, fixed: [], truncation: 0.5, colours: {} };
+  page.deliver(page.letter(person));
+  // It is none of the viewer's business.
+  assert.deepEqual(page.types(), []);
+  assert.equal(page.find("#likeness-seed").value, "7");
+  page.find("#likeness-person-age input").value = "70";
+  page.find("#likeness-person-age input").dispatchEvent(new page.window.Event("input"));
+  await page.wait(1);
+  assert.deepEqual(asked, [{ seed: 7, traits: { age: 70 }, truncation: 0.5 }]);
+  assert.throws(() => page.deliver(page.letter({ ...person, seed: "7" })), /seed/);
 });
 
 test("a photo's address is made absolute too, and no photo stays none", async (context) => {

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
-from core.albedo.parametric import paint_roughness, paint_skin, random_look
 from core.camera import Camera
 from core.color import luminance, srgb_to_linear
 from core.head import PARTS, HeadModel, HeadParameters
@@ -31,21 +31,29 @@ from core.materials import (
     paint_lashes,
     paint_mouth,
 )
-from core.mesh import vertex_normals
+from core.mesh import at_corners, vertex_normals
 from core.photo import Photo
-from core.render import Light, diffuse_light, render_head
+from core.render import Light, diffuse_light, fragments, front_facing, interpolate, project, rasterize, render_head
+from core.synthesis.heads import IRIS_SPREAD_M, PUPIL_RANGE_M, SyntheticHead, eyeball_radius_m, sample_head
+from core.synthesis.painting import paint_roughness, paint_skin, random_look
+from core.synthesis.skins import SkinSources
 
 # What photos of people are like. Selfies are taken at 0.3-0.6 m, portraits at 1-2 m: log-uniform between.
 DISTANCE_RANGE_M = (0.4, 1.6)
 PITCH_RANGE_DEG = (-18.0, 18.0)
 ROLL_RANGE_DEG = (-15.0, 15.0)
+SHEET_YAW_DEG = (-35.0, 35.0)  # of a contact sheet: both eyes are seen
 # Height of the face, chin to hairline, over the picture's width; and the place and size that are meant by "face".
 FACE_SHARE_RANGE = (0.6, 0.9)
 FACE_CENTRE_M = (0.0, -0.03, 0.06)
 FACE_HEIGHT_M = 0.19
+CHIN_M = -0.115  # a little below it on the mean head
+MARGIN = 0.06  # beside a head that fills the picture, in units of the head's size
 SHAPE_LIMIT = 2.5  # standard deviations: rarer shapes are one in eighty per coefficient and the first to look odd
 NEUTRAL_SHARE = 1 / 3
-IRIS_SPREAD_M = 0.0004
+# Spread of the colours of walls and rooms, sRGB. Rooms are muted; the garish ones belong to the measurements that were
+# made with them (of the detector's errors, of fidelity).
+MUTED, GARISH = 0.03, 0.08
 
 # Actions that a face does by itself, each a set of ARKit names that move together. "*" stands for both sides.
 ACTIONS: tuple[tuple[str, ...], ...] = (
@@ -144,17 +152,24 @@ def sample_photo(
     size: int = 512,
     skin: UInt8[Tensor, "3 U U"] | None = None,
     supersample: int = 1,
+    person: SyntheticHead | None = None,
+    centred: bool = False,
 ) -> SyntheticPhoto:
     """A photo of a person who does not exist. Same arguments, same bytes.
 
     yaw_range_deg: yaw is uniform in it. size: pixels a side. skin: albedo map to use in place of a painted one.
     supersample: see `render_head`; a lens softens the picture by half a pixel at least, which hides most of what 1
-    leaves jagged. Hair, clothes and glasses are missing.
+    leaves jagged. person: who it shows: shape, skin and eyes; the seed draws the rest. None: somebody drawn from the
+    seed too, by the simpler painters that the project's measurements were made with. centred: the whole head,
+    down to the chin, fills the picture; else the face is anywhere in it. Hair, clothes and glasses are missing.
     """
     streams = [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(6)]
     for_shape, for_expression, for_camera, for_skin, for_light, for_picture = streams
 
-    shape = torch.from_numpy(for_shape.normal(size=(1, head.shape_count))).float().clamp(-SHAPE_LIMIT, SHAPE_LIMIT)
+    if person is not None:
+        shape = person.person.shape[None]
+    else:
+        shape = torch.from_numpy(for_shape.normal(size=(1, head.shape_count))).float().clamp(-SHAPE_LIMIT, SHAPE_LIMIT)
     expression = sample_expression(head, for_expression)
     parameters = HeadParameters(shape, expression[None], head.neutral().joint_rotations)
     vertices = head.vertices(parameters)
@@ -165,8 +180,13 @@ def sample_photo(
     nearest, farthest = DISTANCE_RANGE_M
     distance_m = nearest * (farthest / nearest) ** for_camera.random()
     camera = _place_camera(for_camera, yaw, pitch, roll, distance_m, size)
+    if centred:
+        camera = _centred(camera, vertices[:, head.template[:, 1] > CHIN_M])
 
-    materials = sample_materials(head, for_skin, skin, map_size=size, shape=shape)
+    if person is not None:
+        materials = person.materials if skin is None else replace(person.materials, skin_albedo=skin)
+    else:
+        materials = sample_materials(head, for_skin, skin, map_size=size, shape=shape)
     light, exposure = _sample_light(head, vertices, camera, materials.skin_albedo, for_light)
     picture = render_head(
         head,
@@ -175,7 +195,7 @@ def sample_photo(
         camera,
         light,
         supersample=supersample,
-        background=_background(for_picture, size),
+        background=_background(for_picture, size, GARISH if person is None else MUTED),
     )[0]
     return SyntheticPhoto(
         _develop(picture, for_picture),
@@ -191,6 +211,121 @@ def sample_photo(
         distance_m,
         exposure,
     )
+
+
+def contact_sheet(
+    head: HeadModel,
+    seeds: Sequence[int],
+    tile: int = 192,
+    columns: int = 8,
+    map_size: int = 512,
+    sources: SkinSources | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> UInt8[np.ndarray, "H W 3"]:
+    """Photos of the people of some seeds, side by side in rows of `columns`; sRGB, white where a row ends early.
+
+    tile: pixels a side of each. map_size: texels a side of the skin. progress: called with photos done and in all.
+    """
+    rows = math.ceil(len(seeds) / columns)
+    sheet = np.full((rows * tile, columns * tile, 3), 255, np.uint8)
+    for i, seed in enumerate(seeds):
+        person = sample_head(head, seed, map_size, sources)
+        photo = sample_photo(
+            head, seed, yaw_range_deg=SHEET_YAW_DEG, size=tile, supersample=2, person=person, centred=True
+        )
+        y, x = tile * (i // columns), tile * (i % columns)
+        sheet[y : y + tile, x : x + tile] = photo.pixels
+        if progress is not None:
+            progress(i + 1, len(seeds))
+    return sheet
+
+
+# ---------------------------------------------------------------------------------------------------- ground truth
+
+LANDMARKS = "mediapipe"
+CLEARANCE_M = 0.0005  # what lies nearer before a landmark than this does not hide it
+
+
+@dataclass(frozen=True, eq=False)
+class GroundTruth:
+    """What each pixel of a synthetic photo shows, and where the landmarks are.
+
+    The surface is that at the pixel's centre, lashes left out: they are cards, transparent for the most part. Where
+    nothing is seen, part is 0, depth infinite, face_index -1 and the rest 0.
+
+    part: ``[H, W]`` 1 + index into `PARTS`. depth_m: along the optical axis. normals: unit, camera frame (x right, y
+    down, z away), smoothed over the mesh as the picture's shading is and without the relief; close to an outline such a
+    normal can lean away from the camera. uv: atlas coordinates, origin bottom left, of the part's own map. face_index:
+    rows of `HeadModel.faces`. landmarks_m: ``[L, 3]`` of the "mediapipe" embedding, head frame. landmarks_px: x, y.
+    landmarks_visible: in the picture, with nothing in front (lashes aside).
+    """
+
+    part: UInt8[Tensor, "H W"]
+    depth_m: Float[Tensor, "H W"]
+    normals: Float[Tensor, "H W 3"]
+    uv: Float[Tensor, "H W 2"]
+    face_index: Int[Tensor, "H W"]
+    landmarks_m: Float[Tensor, "L 3"]
+    landmarks_px: Float[Tensor, "L 2"]
+    landmarks_visible: Bool[Tensor, "L"]
+
+    @property
+    def mask(self) -> Bool[Tensor, "H W"]:
+        """Where the person is seen."""
+        return self.part > 0
+
+
+@torch.no_grad()
+def render_truth(head: HeadModel, photo: SyntheticPhoto) -> GroundTruth:
+    """The ground truth of a photo, aligned with its pixels."""
+    camera, vertices = photo.camera, photo.vertices[None]
+    solid = torch.nonzero(head.face_part != PARTS.index("lashes")).squeeze(1)
+    points_px = project(vertices, camera)
+    row = rasterize(points_px, head.faces[solid], camera.height, camera.width)
+    face_index = torch.where(row < 0, -1, solid[row.clamp_min(0)])
+    seen = fragments(vertices, head.faces, camera, face_index)
+
+    covered = face_index >= 0
+    normals = at_corners(vertex_normals(vertices, head.faces), head.faces)
+    # A surface seen from its inner side, such as the mouth's lining beyond the lips, faces the camera too.
+    outside = front_facing(points_px[:, head.faces, :2])
+    normals = torch.where(outside[..., None, None], normals, -normals)
+    normals = interpolate(seen, normals) @ camera.T_camera_head[0, :3, :3].T
+    normals = functional.normalize(normals, dim=-1) * covered[..., None]
+
+    landmarks = head.landmark_points(LANDMARKS, photo.vertices)
+    landmarks_px = camera.project(landmarks[None])[0]
+    x, y, _ = landmarks_px.unbind(-1)
+    inside = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+    return GroundTruth(
+        part=torch.where(covered, head.face_part[face_index.clamp_min(0)] + 1, 0)[0].to(torch.uint8),
+        depth_m=seen.depth[0],
+        normals=normals[0],
+        uv=interpolate(seen, head.uv[head.uv_faces][None])[0],
+        face_index=face_index[0],
+        landmarks_m=landmarks,
+        landmarks_px=landmarks_px[:, :2].contiguous(),
+        landmarks_visible=inside & ~_hidden(landmarks_px, points_px[0][head.faces[solid]]),
+    )
+
+
+def _hidden(points_px: Float[Tensor, "L 3"], triangles_px: Float[Tensor, "F 3 3"]) -> Bool[Tensor, "L"]:
+    """Whether a triangle lies more than `CLEARANCE_M` in front of each point, whatever the size of a pixel."""
+    hidden = torch.zeros(len(points_px), dtype=torch.bool, device=points_px.device)
+    corners, inverse = triangles_px[..., :2].double(), 1 / triangles_px[..., 2].double()
+    low, high = corners.amin(dim=1), corners.amax(dim=1)
+    for i, (x, y, depth) in enumerate(points_px.double().tolist()):
+        place = corners.new_tensor([x, y])
+        near = torch.nonzero(((low <= place) & (place <= high)).all(dim=1)).squeeze(1)
+        relative = corners[near] - place
+        a, b = relative.roll(-1, 1), relative.roll(-2, 1)
+        weight = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]  # twice the area opposite each corner
+        total = weight.sum(dim=1)
+        within = ((weight >= 0).all(dim=1) | (weight <= 0).all(dim=1)) & (total != 0)
+        # One over the depth is linear in the picture.
+        nearness = (weight * inverse[near]).sum(dim=1) / total
+        hidden[i] = bool((within & (nearness * (depth - CLEARANCE_M) > 1)).any())
+    return hidden
 
 
 # ---------------------------------------------------------------------------------------------------- the person
@@ -234,17 +369,6 @@ def _opposed(a: str, b: str) -> bool:
     return any((a.startswith(x) and b.startswith(y)) or (a.startswith(y) and b.startswith(x)) for x, y in OPPOSED)
 
 
-def eyeball_radius_m(head: HeadModel, shape: Float[Tensor, "1 K"]) -> float:
-    """Mean radius of a head's eyeballs."""
-    vertices = head.rest_vertices(shape, shape.new_zeros(1, len(head.expression_names)))[0]
-    eyes = torch.unique(head.faces[head.part_faces("eyes")])
-    radii = []
-    for sign in (-1, 1):
-        ball = vertices[eyes[torch.sign(head.template[eyes, 0]) == sign]]
-        radii.append((ball - ball.mean(0)).norm(dim=1).mean())
-    return float(torch.stack(radii).mean())
-
-
 def sample_materials(
     head: HeadModel,
     rng: np.random.Generator,
@@ -270,7 +394,7 @@ def sample_materials(
         (float(iris[0]), float(iris[1]), float(iris[2])),
         size=256,
         seed=int(rng.integers(1 << 31)),
-        pupil_diameter_m=float(rng.uniform(0.0025, 0.0055)),
+        pupil_diameter_m=float(rng.uniform(*PUPIL_RANGE_M)),
         iris_radius_uv=iris_radius_uv(
             EYEBALL_RADIUS_M if shape is None else eyeball_radius_m(head, shape),
             float(rng.normal(IRIS_DIAMETER_M, IRIS_SPREAD_M)),
@@ -314,6 +438,15 @@ def _place_camera(
     place = torch.from_numpy(rng.triangular(-0.5, 0.0, 0.5, 2) * (1 - share)).float() * size / focal_px * distance_m
     transform[:3, 3] = torch.cat([place, torch.tensor([distance_m])]) - transform[:3, :3] @ target
     return Camera(transform[None], torch.tensor([focal_px]), torch.full((1, 2), size / 2), size, size)
+
+
+def _centred(camera: Camera, points: Float[Tensor, "1 N 3"]) -> Camera:
+    """The same camera, its picture cut so that these points fill it but for a margin."""
+    seen = camera.project(points)[0, :, :2]
+    low, high = seen.amin(0), seen.amax(0)
+    side = float((high - low).max()) * (1 + 2 * MARGIN)
+    left, top = ((low + high - side) / 2).tolist()
+    return camera.crop_and_resize(left, top, camera.width / side, camera.height, camera.width)
 
 
 def _sample_light(
@@ -367,10 +500,10 @@ def _tint(rng: np.random.Generator, spread: float) -> np.ndarray:
 # ----------------------------------------------------------------------------------------------------- the picture
 
 
-def _background(rng: np.random.Generator, size: int) -> Float[Tensor, "3 {size} {size}"]:
-    """A plain wall, a gradient, or the blotches of a room out of focus; sRGB."""
+def _background(rng: np.random.Generator, size: int, colour: float) -> Float[Tensor, "3 {size} {size}"]:
+    """A plain wall, a gradient, or the blotches of a room out of focus; sRGB. colour: spread of hues."""
     kind = int(rng.integers(3))
-    colours = torch.from_numpy(rng.uniform(0.08, 0.95, (4, 1)) + rng.normal(0, 0.08, (4, 3))).float()
+    colours = torch.from_numpy(rng.uniform(0.08, 0.95, (4, 1)) + rng.normal(0, colour, (4, 3))).float()
     if kind == 0:
         grid = colours[:1].T.reshape(3, 1, 1)
     elif kind == 1:
@@ -378,7 +511,8 @@ def _background(rng: np.random.Generator, size: int) -> Float[Tensor, "3 {size} 
     else:
         cells = int(rng.integers(3, 12))
         contrast = rng.uniform(0.03, 0.25)
-        blotches = rng.normal(0, contrast, (1, cells, cells)) + rng.normal(0, contrast / 3, (3, cells, cells))
+        hue = contrast * (colour / GARISH) / 3
+        blotches = rng.normal(0, contrast, (1, cells, cells)) + rng.normal(0, hue, (3, cells, cells))
         grid = colours[0, :, None, None] + torch.from_numpy(blotches).float()
     mode = "bicubic" if kind == 2 else "bilinear"
     picture = functional.interpolate(grid[None], size=(size, size), mode=mode, align_corners=kind == 1)

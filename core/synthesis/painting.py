@@ -22,7 +22,7 @@ from torch.nn import functional
 from core.atlas import atlas_lookup, positions
 from core.checkpoints import read_safetensors, weights_path
 from core.color import linear_to_srgb, srgb_to_linear
-from core.head import HeadModel
+from core.head import HeadModel, SameHead
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 
 # Log albedo of skin without melanin and with the least blood, and what each pigment takes from it at 1, per
@@ -96,7 +96,7 @@ def paint_skin(head: HeadModel, look: SkinLook | None = None, size: int = 1024) 
     mottling and pores, and what its "mediapipe" landmarks, if it has them, place (brows, lips, beard).
     """
     look = look or SkinLook()
-    fields = _fields(head, size)
+    fields = skin_fields(head, size)
     rng = np.random.default_rng(look.seed)
 
     dark = min(max((look.melanin - 0.25) / 0.5, 0.0), 1.0)
@@ -104,7 +104,7 @@ def paint_skin(head: HeadModel, look: SkinLook | None = None, size: int = 1024) 
     scores = torch.from_numpy(rng.normal(size=len(fields.components))).float() * look.variation
     scores = scores.clamp(-1.6, 1.6)
     coarse = torch.einsum("k,kcyx->cyx", scores, fields.components)
-    log = log + _enlarge(coarse, size)
+    log = log + enlarge(coarse, size)
 
     # Noise: blotches of blood and melanin, then pores, each along its own pigment.
     melanin, haemoglobin = (torch.tensor(v)[:, None, None] for v in (MELANIN_LOG, HAEMOGLOBIN_LOG))
@@ -136,7 +136,7 @@ def paint_skin(head: HeadModel, look: SkinLook | None = None, size: int = 1024) 
 
 def paint_roughness(head: HeadModel, size: int = 512) -> UInt8[Tensor, "1 {size} {size}"]:
     """Perceptual roughness of skin: moist lips, an oily nose and forehead, matt elsewhere, broken up by pores."""
-    fields = _fields(head, size)
+    fields = skin_fields(head, size)
     roughness = 0.56 - 0.16 * fields.lips - 0.09 * fields.oily + 0.05 * fields.pores + 0.02 * fields.fine
     return (roughness.clamp(0.2, 0.9) * 255).round().to(torch.uint8)[None]
 
@@ -167,7 +167,7 @@ BROWS = (((55, 65, 52, 53, 46), (107, 66, 105, 63, 70)), ((285, 295, 282, 283, 2
 
 
 @dataclass(frozen=True)
-class _Fields:
+class SkinFields:
     """What depends on the head and the size only; maps are ``[size, size]`` or ``[3, size, size]``."""
 
     size: int
@@ -258,27 +258,19 @@ def _prior() -> dict[str, Tensor]:
     return whole
 
 
-def _enlarge(image: Tensor, size: int) -> Tensor:
+def enlarge(image: Tensor, size: int) -> Tensor:
     """``[C, h, w]`` to ``[C, size, size]``."""
     mode = "bicubic" if size >= image.shape[-1] else "area"
     return functional.interpolate(image[None], size=(size, size), mode=mode)[0]
 
 
-def _fields(head: HeadModel, size: int) -> _Fields:
-    key = (head.template, head.uv, size)
-    if key not in _CACHE:
-        # A reconstruction alone asks for four sizes.
-        if len(_CACHE) >= 6:
-            _CACHE.pop(next(iter(_CACHE)))
-        _CACHE[key] = _make_fields(head, size)
-    return _CACHE[key]
+def skin_fields(head: HeadModel, size: int) -> SkinFields:
+    return _make_fields(SameHead(head), size)
 
 
-# Tensors hash by identity; the key keeps them alive, so an identity is never used twice.
-_CACHE: dict[tuple[Tensor, Tensor, int], _Fields] = {}
-
-
-def _make_fields(head: HeadModel, size: int) -> _Fields:
+@functools.lru_cache(maxsize=6)  # a reconstruction alone asks for four sizes
+def _make_fields(key: SameHead, size: int) -> SkinFields:
+    head = key.head
     lookup = atlas_lookup(head, size)
     place = positions(head, head.template, size)
     x, y, z = place.unbind(-1)
@@ -286,8 +278,8 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
 
     if head.name == "likeness":
         prior = _prior()
-        light, dark = _enlarge(prior["light"], size), _enlarge(prior["dark"], size)
-        components, scalp = prior["components"], _enlarge(prior["scalp"][None], size)[0].clamp(0, 1)
+        light, dark = enlarge(prior["light"], size), enlarge(prior["dark"], size)
+        components, scalp = prior["components"], enlarge(prior["scalp"][None], size)[0].clamp(0, 1)
     else:
         light = dark = torch.zeros(3, size, size)
         components, scalp = torch.zeros(1, 3, 8, 8), zero
@@ -326,8 +318,8 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
             * ((side - corner[0]) / (lobe_x - corner[0])).clamp(0, 1) ** 1.5,
         )  # fmt: skip
         under = y + 0.4 * (nose[2] - z - 0.03).clamp_min(0)  # below the jaw it ends higher towards the throat
-        beard = _smooth(border + 0.009, border - 0.012, y) * _smooth(chin[1] - 0.045, chin[1] - 0.012, under)
-        beard = beard * _smooth(-0.03, 0.0, z - float(points[361, 2])) * (1 - lips)
+        beard = smooth_step(border + 0.009, border - 0.012, y) * smooth_step(chin[1] - 0.045, chin[1] - 0.012, under)
+        beard = beard * smooth_step(-0.03, 0.0, z - float(points[361, 2])) * (1 - lips)
 
         def bump(centre: Tensor, radius: tuple[float, float, float]) -> Tensor:
             return torch.exp(-(((place - centre) / torch.tensor(radius)) ** 2).sum(-1))
@@ -337,8 +329,8 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
         freckled = (cheeks + bump(points[5], (0.018, 0.018, 0.018)) + 0.12) * (z > -0.03) * (1 - lips)
         freckled = freckled * lookup.inside
 
-    pits = _noise_3d(place, 0.0006, 3)
-    return _Fields(
+    pits = noise_3d(place, 0.0006, 3)
+    return SkinFields(
         size=size,
         light=light,
         dark=dark,
@@ -348,23 +340,23 @@ def _make_fields(head: HeadModel, size: int) -> _Fields:
         beard=beard,
         oily=oily,
         freckled=freckled,
-        mottle=0.7 * _noise_3d(place, 0.012, 0) + 0.5 * _noise_3d(place, 0.005, 5),
-        patches=_noise_3d(place, 0.030, 1),
-        fine=_noise_3d(place, 0.0025, 2),
+        mottle=0.7 * noise_3d(place, 0.012, 0) + 0.5 * noise_3d(place, 0.005, 5),
+        patches=noise_3d(place, 0.030, 1),
+        fine=noise_3d(place, 0.0025, 2),
         pores=(pits - 0.2).clamp(0, 1.1) * (1 - lips),
-        stubble=(_noise_3d(place, 0.00045, 4) * 0.9).clamp(-1, 1),
+        stubble=(noise_3d(place, 0.00045, 4) * 0.9).clamp(-1, 1),
         texels_per_mm=texels_per_mm,
         brows=brows,
     )
 
 
-def _smooth(zero: Tensor | float, one: Tensor | float, x: Tensor) -> Tensor:
+def smooth_step(zero: Tensor | float, one: Tensor | float, x: Tensor) -> Tensor:
     """Smooth step from 0 at `zero` to 1 at `one` (which may lie below `zero`)."""
     t = ((x - zero) / (one - zero)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
-def _noise_3d(place: Float[Tensor, "U U 3"], cell_m: float, seed: int) -> Float[Tensor, "U U"]:
+def noise_3d(place: Float[Tensor, "U U 3"], cell_m: float, seed: int) -> Float[Tensor, "U U"]:
     """Smooth noise of about unit spread, evaluated in space, so that it knows no seams of the atlas.
 
     A cube of random values, mirrored at its faces to fill space, read trilinearly; where the map is

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from core.albedo.parametric import SkinLook, paint_materials, paint_roughness, paint_skin, random_look, skin_tone
 from core.atlas import atlas_lookup, positions
 from core.color import individual_typology_angle_deg, luminance, srgb_to_linear
 from core.head import HeadModel, load_head
+from core.synthesis.painting import SkinLook, paint_materials, paint_roughness, paint_skin, random_look, skin_tone
 from tests.tiny_head import tiny_head
 
 SIZE = 256
