@@ -60,3 +60,11 @@ def _loops_of_others_end_here() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)
             gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay_as_they_are() -> Iterator[None]:
+    """The command line sets as many as there are cores, in this process too where a test calls it. Convolutions of
+    other thread counts round differently."""
+    yield
+    torch.set_num_threads(_THREADS)

@@ -150,7 +150,7 @@ def test_minimising_the_loss_reconstructs_the_maps():
     optimiser = torch.optim.AdamW(net.parameters(), lr=5e-3, betas=(0.9, 0.98))
     # The weights are for maps of many texels; here a nat of information is a large share of one.
     weights = DetailLoss(prior=0.02, partial=0.02)
-    for step in range(110):
+    for step in range(150):
         value, _ = detail_loss(net, residual, over, seen, inside, weights, torch.Generator().manual_seed(step))
         optimiser.zero_grad()
         value.backward()
