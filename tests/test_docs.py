@@ -242,10 +242,10 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     exec(compile(example, "README.md", "exec"), {})
     assert re.search(r"\. [01]\.\d\d\n$", capsys.readouterr().out)
     written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert set(written) == {"anna.jpg", "anna.glb", "older.likeness", "older.stl"}
-    assert written["anna.glb"][:4] == b"glTF" and written["older.likeness"][:2] == b"PK"
+    assert set(written) == {"anna.jpg", "anna.glb", "nobody.likeness", "nobody.stl"}
+    assert written["anna.glb"][:4] == b"glTF" and written["nobody.likeness"][:2] == b"PK"
     # Binary STL: 80 bytes of header, the number of triangles, 50 bytes each.
-    assert len(written["older.stl"]) == 84 + 50 * int.from_bytes(written["older.stl"][80:84], "little")
+    assert len(written["nobody.stl"]) == 84 + 50 * int.from_bytes(written["nobody.stl"][80:84], "little")
 
 
 @each_document
