@@ -51,6 +51,11 @@ _NOSTRILS = (98, 327, 2, 1)
 VISIBILITY_SIDE_PX = 640  # the head's longer side in the depth map that decides what is hidden
 STATISTICS_SIDE = 128  # side of the map on which light and tone are fitted
 MATCHED_SHARE = 0.002  # of the map that two photos must show both, for their colours to be compared
+# The border of what a photo shows (`_calmed`). Side of the map on which it is judged; the least departure in log albedo
+# that is let be, at the border, and how far inside any is; from where on the skin inside speaks for the border's, and
+# from where on all of the photo is kept; departures between which it is less and less so.
+CALM_SIDE, CALM_LEAST, CALM_MM = 256, 0.05, 25.0
+CALM_FROM_MM, CALM_KEPT_MM, CALM_FOREIGN = (10.0, 22.0), (1.0, 6.0), (0.2, 0.45)
 FINER = (1.05, 1.35)  # times as fine, between which one photo takes over from another
 
 
@@ -838,11 +843,15 @@ def build_materials(
         ]
         hair = _hair_color(np.concatenate([layer.albedo for layer in layers]), np.concatenate(of_hair))
         guide = _to_tensor(_with_hair(_to_numpy(guide), hair, head, regions), coarse)
+    own = regions.scalp if has_hair else np.zeros_like(regions.scalp)
+    known, kept_t = _calmed(known, kept_t, trust_t, guide, own, regions)
     other_side = complete(mirrored(known), mirrored(kept_t), guide, mirrored(trust_t))
     say(0.75, 0)
     final = complete(known, kept_t, other_side, trust_t)
     say(0.83, 0)
-    lit = complete(first.seen.color_linear.clamp_min(1e-3), own_kept, final * light, own_trust)
+    shown = first.seen.color_linear.clamp_min(1e-3)
+    shown, own_kept = _calmed(shown, own_kept, own_trust, final * light, own, regions)
+    lit = complete(shown, own_kept, final * light, own_trust)
     say(0.9, 0)
 
     iris = None
@@ -904,12 +913,26 @@ def _layer(
     small_excluded = foreign(residual - uneven, small_weight, small)
     small_features = features[step // 2 :: step, step // 2 :: step]
     uneven = _uneven(residual, small_weight * (1 - small_excluded) * (1 - small_features), small)
+    small_excluded = np.maximum(small_excluded, _covered_brow(residual, small_weight, small))
     excluded = _enlarge(small_excluded, size)
     clean = weight * (1 - excluded) * (1 - features)
     albedo = albedo * np.exp(-_enlarge(uneven, size))
     albedo = np.clip(_without_highlights(albedo, clean, regions), 0.002, 0.98)
     say(1.0)
     return _Layer(seen, tone, sh, light, coarse, albedo, weight, excluded)
+
+
+def _covered_brow(residual: np.ndarray, weight: np.ndarray, regions: _Regions) -> np.ndarray:
+    """The brow of the side on which hair hangs over it, 0..1 ``[U, U]``: far darker as a whole than the other one."""
+    dark = np.clip(-residual.mean(2) - 0.15, 0, 1.5)
+    sides = [regions.brows * side for side in (regions.own_left, 1 - regions.own_left)]
+    seen = [float((weight * side).sum() / max(float(side.sum()), 1e-6)) for side in sides]
+    if min(seen) < 0.6:
+        return np.zeros_like(weight)
+    means = [float((dark * weight * side).sum() / (weight * side).sum()) for side in sides]
+    darker = int(means[1] > means[0])
+    covered = means[darker] > 0.35 + 1.5 * means[1 - darker]
+    return np.clip(1.5 * sides[darker], 0, 1) if covered else np.zeros_like(weight)
 
 
 def _single_tone(tone: Tone) -> TonePalette:
@@ -969,6 +992,48 @@ def _strange(
         return np.zeros_like(kept)
     residual = ours - theirs
     return _enlarge(foreign(residual - np.median(residual[plain], axis=0), weight, small), known.shape[-1])
+
+
+def _calmed(
+    known: Float[Tensor, "3 U U"],
+    kept: Float[Tensor, "U U"],
+    trust: Float[Tensor, "U U"],
+    guide: Float[Tensor, "3 U U"],
+    own: np.ndarray,
+    regions: _Regions,
+) -> tuple[Float[Tensor, "3 U U"], Float[Tensor, "U U"]]:
+    """What is known, without the shadows, hair and jewellery along the border of it that no mask has caught; and what
+    is kept of it, which ends more gently.
+
+    Near the border a photo shows skin at a slant, beside hair and in its shade. How known and guide differ there may
+    depart from how they differ farther in, carried outwards, by `CALM_LEAST` at the border and by anything
+    `CALM_MM` inside. Only what is wider than a millimetre is held to that: pores stay. own: 0..1 ``[U, U]``, where
+    nothing is changed, besides the middle of the face and its features.
+    """
+    import cv2
+
+    size = known.shape[-1]
+    step = max(1, size // CALM_SIDE)
+    small, weight = regions.thinned(step), _shrink(kept.numpy(), step)
+    ours, theirs = (np.log(_shrink(_to_numpy(m), step).clip(1e-3)) for m in (known, guide))
+    inside_mm = cv2.distanceTransform((weight > 0.4).astype(np.uint8), cv2.DIST_L2, 5) / small.texels_per_mm
+    sure = weight * _shrink(trust.numpy(), step)
+    difference = _masked_blur(np.clip(ours - theirs, -1.5, 1.5), np.maximum(weight, 1e-4), small.texels_per_mm)
+    deep = sure * (0.01 + _smoothstep(*CALM_FROM_MM, inside_mm))
+    if deep.sum() < 1:
+        return known, kept
+    mean = (difference * deep[..., None]).sum((0, 1)) / deep.sum()
+    expected = mean + _push_pull(difference - mean, deep, 0.12)
+    odd = difference - expected
+    free = np.maximum.reduce([small.centre, small.brows, small.eyes, small.lips, _shrink(own, step)])
+    border = 1 - _smoothstep(0.8 * CALM_MM, 1.2 * CALM_MM, inside_mm)
+    limit = CALM_LEAST + 0.5 * _smoothstep(4.0, CALM_MM, inside_mm) + 3 * (1 - border + free)
+    oddity = np.linalg.norm(odd, axis=2) / np.sqrt(3)
+    change = odd * (1 / np.sqrt(1 + (oddity / limit) ** 2) - 1)[..., None]
+    calm = known * _to_tensor(np.exp(_enlarge(change, size)), known)
+    # What is very odd there is no skin at all: its fine structure, hairs, should not stay either.
+    skin = _smoothstep(*CALM_KEPT_MM, inside_mm) * (1 - border * _smoothstep(*CALM_FOREIGN, oddity))
+    return calm, kept * torch.from_numpy(_enlarge(np.maximum(skin, np.clip(free, 0, 1)), size))
 
 
 def _kept(layer: _Layer, regions: _Regions, has_hair: bool) -> np.ndarray:
