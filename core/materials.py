@@ -184,10 +184,11 @@ def paint_mouth(size: int = 512, seed: int = 0) -> UInt8[Tensor, "3 {size} {size
     for top, shade in ((0, 1.0), (quarter, 0.96)):
         crown, gum = np.clip((v - 0.5) / 0.48, 0, 1)[:, None], (v / 0.46)[:, None]
         tone = shade * (1 + 0.035 * rng.normal(size=14))[column] * (1 - 0.10 * np.abs(column - 6.5) / 6.5)
-        # Ivory, yellower and darker at the neck where the enamel is thin, greyer and clearer at the edge.
-        teeth = _mix(np.broadcast_to(np.array([0.52, 0.41, 0.27]), (quarter, size, 3)), np.array([0.68, 0.62, 0.51]),
+        # Ivory, yellower and darker at the neck where the enamel is thin, greyer and clearer at the edge. Brighter than
+        # measured on teeth in the open: light that wanders through enamel and lips reaches them in the lips' shade.
+        teeth = _mix(np.broadcast_to(np.array([0.68, 0.54, 0.38]), (quarter, size, 3)), np.array([0.90, 0.83, 0.70]),
                      _step(0.0, 0.55, crown) * np.ones_like(within))  # fmt: skip
-        teeth = _mix(teeth, np.array([0.55, 0.54, 0.50]), 0.45 * _step(0.78, 1.0, crown) * np.ones_like(within))
+        teeth = _mix(teeth, np.array([0.76, 0.72, 0.66]), 0.45 * _step(0.78, 1.0, crown) * np.ones_like(within))
         teeth = teeth * (tone * (1 - 0.55 * _step(0.66, 1.0, within)))[None, :, None]
         teeth *= (1 + 0.03 * _noise(rng, size, 40)[:quarter])[..., None]
         # The gum: pink, paler towards the teeth, with papillae between them.
