@@ -14,11 +14,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.completion import blended
 from core.albedo.bundled import albedo_gan, coarse_to_fine
 from core.albedo.completion import turned_head_mask
 from core.albedo.model import bytes_to_map, resize_map
 from core.albedo.stylegan_albedo import LEAST_EXPLAINED, StyleGanAlbedo
-from core.color import linear_to_srgb, srgb_to_linear
 from core.errors import FileError
 from core.generation import GeneratedHead, Wish, generate_head, labels_from
 from core.head import HeadModel, HeadParameters
@@ -27,7 +27,6 @@ from core.synthesis.painting import SkinLook, paint_skin
 from core.synthesis.people import followers, label_range
 from core.synthesis.photo import contact_sheet
 from core.synthesis.skins import SkinSources, load_sources
-from core.texture import complete, mirrored
 from core.transfer import transferred
 from recipes.drawing import draw, fitted, labelled_rows, portrait, sheet, titled, to_image
 
@@ -181,8 +180,8 @@ def completion(head: HeadModel, given: Given) -> Image.Image:
         likely = resize_map(likely, likely.new_ones(likely.shape[1:]), MAP_PX)[0]
         maps = {
             "seen": torch.lerp(torch.full_like(truth, GREY / 255), truth, mask),
-            "mirrored, mean skin": blended(seen, mask, bytes_to_map(paint_skin(head, look, MAP_PX))),
-            "mirrored, fitted model": blended(seen, mask, likely),
+            "mirrored, mean skin": blended(seen, mask, bytes_to_map(paint_skin(head, look, MAP_PX)), mirror=True),
+            "mirrored, fitted model": blended(seen, mask, likely, mirror=True),
             "truth": truth,
         }
         coded = {name: as_bytes(albedo) for name, albedo in maps.items()}
@@ -199,16 +198,6 @@ def completion(head: HeadModel, given: Given) -> Image.Image:
     tiles += [draw(head, upright, here.avatar.materials, size, yaw_deg=yaw) for yaw in (-60.0, 60.0)]
     captions += ["a photo", "its map, completed", "-60 degrees", "60 degrees"]
     return titled(sheet(tiles, 4, tuple(captions)), f"two people whom no model has seen, painted from {named}; a photo")
-
-
-def blended(
-    albedo: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"], filling: Float[Tensor, "3 U U"]
-) -> Float[Tensor, "3 U U"]:
-    """What is seen, continued by the other side of the face where that is seen and by `filling` elsewhere, as a
-    reconstruction continues it (`core.texture.build_materials`). sRGB 0..1."""
-    known, guide = srgb_to_linear(albedo), srgb_to_linear(filling)
-    other_side = complete(mirrored(known), mirrored(mask), guide)
-    return linear_to_srgb(complete(known, mask, other_side)).clamp(0, 1)
 
 
 # ------------------------------------------------------------------------------------------------------- neighbours

@@ -12,8 +12,8 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
-from tiny_head import make_avatar, tiny_head
 
+from core.avatar import Avatar
 from core.camera import axis_angle_to_matrix
 from core.errors import LikenessError, PhotoError
 from core.evaluation import (
@@ -32,6 +32,7 @@ from core.evaluation import (
 )
 from core.head import HeadParameters, load_head
 from core.synthesis.photo import SyntheticPhoto
+from tests.tiny_head import make_avatar, tiny_head
 
 
 @functools.cache
@@ -278,7 +279,7 @@ def test_photos_are_counted_refusals_included(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "more" / "d.png")
     avatar = make_avatar(tiny_head())
 
-    def reconstruct(path: Path) -> object:
+    def reconstruct(path: Path) -> Avatar:
         if path.name == "c.png":
             raise PhotoError("No face was found.")
         return avatar
