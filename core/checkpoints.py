@@ -57,7 +57,7 @@ WEIGHTS: dict[str, WeightsFile] = {
         file="albedo_gan.safetensors",
         feature="the generator of people's skin and shape",
         licence="CC0-1.0 (trained on our own synthetic heads)",
-        sha256="6f24740b0fb1914de21f5e74e61bf9caf70bb108d82b39487f5876f76fc82a25",
+        sha256="4ad4d38d6f0a4282851dc2346ac276cbe24d506d4f34332c155bfc005877ccfd",
         how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
         without_it="Saved heads and exports still work.",
     ),
