@@ -335,10 +335,7 @@ class Handlers:
             yield self._failed(visitor, error)
             return
         edit = Edit(wish, _nonzero(amounts))
-        try:
-            yield from self._change(visitor, edit, "drawing a random head", lambda: visitor.record(edit))
-        finally:
-            self._sessions.tidy()
+        yield from self._change(visitor, edit, "drawing a random head", lambda: visitor.record(edit))
 
     def faces(
         self, session: str, seeds: Sequence[int], fixed: Mapping[str, float], truncation: float = making.TRUNCATION
@@ -361,18 +358,15 @@ class Handlers:
             message = SetFaces(list(seeds), [face.data_uri for face in faces], [face.text for face in faces])
             return PageUpdate(messages=(message,), faces=faces)
 
-        try:
-            # In a place of their own: they neither end the making of a head nor are ended by it.
-            for update in self._do(visitor, task, "drawing faces", done, place=_of_faces(session)):
-                if update.problem is not None and update.lines is not None:
-                    yield PageUpdate(lines=update.lines, messages=(SetFaces([], [], []),), problem=update.problem)
-                elif update.problem is not None or update.faces is not None:
-                    yield update
-                else:
-                    # Where they stand in line is no news of the head.
-                    yield replace(QUIET, place=update.place)
-        finally:
-            self._sessions.tidy()
+        # In a place of their own: they neither end the making of a head nor are ended by it.
+        for update in self._do(visitor, task, "drawing faces", done, place=_of_faces(session)):
+            if update.problem is not None and update.lines is not None:
+                yield PageUpdate(lines=update.lines, messages=(SetFaces([], [], []),), problem=update.problem)
+            elif update.problem is not None or update.faces is not None:
+                yield update
+            else:
+                # Where they stand in line is no news of the head.
+                yield replace(QUIET, place=update.place)
 
     def reshape(self, session: str, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
         """Change the shape of the visitor's head. amounts: by attribute, all of them: those left out are 0."""

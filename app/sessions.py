@@ -189,7 +189,7 @@ class Sessions:
             self._wake.clear()
             if self.sweep() or woken:
                 gc.collect()
-                _trim()
+                trim()
 
 
 def few_arenas() -> None:
@@ -201,8 +201,8 @@ def few_arenas() -> None:
     _tell_malloc(lambda library: library.mallopt(M_ARENA_MAX, 2))
 
 
-def _trim() -> None:
-    """Give freed memory back to the system, where the C library can be told to (glibc)."""
+def trim() -> None:
+    """Give freed memory back to the system, where the C library can be told to (glibc); a hundredth of a second."""
     _tell_malloc(lambda library: library.malloc_trim(0))
 
 

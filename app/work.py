@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
+from app.sessions import trim
 from core.errors import LikenessError
 
 # Everybody sees their place move at least this often; so often, too, does Gradio notice who has gone.
@@ -211,6 +212,8 @@ class Work:
         except BaseException as error:  # handed to `run`, which raises it
             job.inbox.put(error)
         finally:
+            # Half a gigabyte was needed; the next one would otherwise be laid between what is left of it.
+            trim()
             with self._lock:
                 if job.end is None:
                     taken_s = time.monotonic() - job.started_s

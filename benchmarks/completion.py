@@ -21,12 +21,12 @@ from core.albedo.bundled import albedo_gan, coarse_to_fine
 from core.albedo.completion import Completer, CompletionRow, evaluate_completion, imagined, turned_head_mask
 from core.albedo.model import AlbedoModel
 from core.atlas import atlas_lookup, positions
-from core.color import linear_to_srgb, srgb_to_linear
+from core.color import srgb_to_linear
 from core.head import HeadModel, load_head
 from core.synthesis.heads import sample_head
 from core.synthesis.painting import SkinLook, paint_skin, skin_tone
 from core.synthesis.skins import SkinSources, load_sources
-from core.texture import complete, mirrored
+from core.texture import blended
 
 SIZE = 512
 # Far from the seeds that anybody trains on: those start at 0.
@@ -35,7 +35,6 @@ FIRST_SEED = 900_000_000
 YAW_RANGE_DEG = (20.0, 55.0)
 # The file of the CC0 skins (`recipes.makehuman_skins --sources`), which is not in the repository.
 SOURCES_VARIABLE = "LIKENESS_SKIN_SOURCES"
-FEATURE_LOG = 0.35  # log albedo from the guide, beyond which a texel is a brow, a lip or a mole: no colour to carry on
 
 console = Console(width=120)
 
@@ -108,23 +107,6 @@ def methods_of(head: HeadModel, models: Mapping[str, AlbedoModel], size: int) ->
             albedo, mask, filled(albedo, mask), mirror=True
         )
     return methods
-
-
-def blended(
-    albedo: Float[Tensor, "3 U U"],
-    mask: Float[Tensor, "U U"],
-    filling: Float[Tensor, "3 U U"],
-    mirror: bool = False,
-) -> Float[Tensor, "3 U U"]:
-    """What is seen, continued by `filling` without a seam; with `mirror`, by the other side of the face where that is
-    seen, and by `filling` elsewhere. The steps of `core.texture.build_materials`."""
-    known, guide = srgb_to_linear(albedo), srgb_to_linear(filling)
-    difference = (known.clamp_min(1e-3) / guide.clamp_min(1e-3)).log()
-    middle = difference[:, mask > 0.5].median(1).values[:, None, None]
-    trust = mask * ((difference - middle).abs().amax(0) < FEATURE_LOG)
-    if mirror:
-        guide = complete(mirrored(known), mirrored(mask), guide, mirrored(trust))
-    return linear_to_srgb(complete(known, mask, guide, trust)).clamp(0, 1)
 
 
 def mean_skin(head: HeadModel, albedo: Float[Tensor, "3 U U"], mask: Float[Tensor, "U U"]) -> Float[Tensor, "3 U U"]:

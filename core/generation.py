@@ -2,8 +2,9 @@
 is finer.
 
 The generator knows what people look like as a whole, on a small map; which hair and which pore, it cannot know, since
-no number of the latent says so. The painter draws those from the seed, of the same person, so both agree on where
-brows, beard and freckles are. What each is better at meets in the logarithm of albedo, at `CUTOFF_TEXELS`.
+no number of the latent says so. The painter draws those from the seed, of the same person. What each is better at meets
+in the logarithm of albedo, at `CUTOFF_TEXELS`; what is drawn on the skin, hair, spots and make-up, is the painter's
+whole, and the skin below it gets what the generator gives the skin around it.
 """
 
 from __future__ import annotations
@@ -47,6 +48,12 @@ PLAIN_ROUGHNESS, PREVIEW_EYE_PX = 0.55, 96
 # picture from the painter's: about where the generator stops following people's maps better than the painter of the
 # procedural skin does. The error of the whole hardly changes from 4 to 8; below, brows and lips lose contrast.
 CUTOFF_TEXELS = 5.0
+# What of `Features` the generator learns least: it knows that somebody has a beard, and paints a grey chin.
+DRAWN = (
+    *("freckles", "moles", "age_spots", "blemishes", "scars", "flush", "under_eye"),
+    *("brows", "scalp", "stubble", "beard", "lipstick", "eyeliner", "eyeshadow", "blush"),
+)
+FAR_SHARE = 0.02  # of bare skin in a neighbourhood, where the whole face counts as much as it
 # Of a person's latent. For a label at the end of its range it may be 5 or more, where the generator has seen nobody.
 LARGEST_COORDINATE = 3.0
 LARGEST_SEED = (1 << 63) - 1
@@ -105,7 +112,8 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     model, person = albedo_gan(), person_of(head, wish)
     latent = model.from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), wish.seed)
     features = draw_features(head, person, size)
-    albedo = refined(model.decode(latent), paint_albedo(head, person, features, size, None))
+    painted = paint_albedo(head, person, features, size, None)
+    albedo = refined(model.decode(latent), painted, torch.stack([getattr(features, name) for name in DRAWN]).amax(0))
     roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
     if not preview:
         fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
@@ -122,18 +130,27 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     return GeneratedHead(person, latent, materials)
 
 
-def refined(generated: Float[Tensor, "3 G G"], painted: UInt8[Tensor, "3 U U"]) -> UInt8[Tensor, "3 U U"]:
+def refined(
+    generated: Float[Tensor, "3 G G"], painted: UInt8[Tensor, "3 U U"], drawn: Float[Tensor, "U U"]
+) -> UInt8[Tensor, "3 U U"]:
     """What is coarser than `CUTOFF_TEXELS` of `generated` (sRGB 0..1), and what is finer of `painted`, sRGB.
 
-    Pigments add in the logarithm, so a painted freckle darkens a generated skin as much as it did the painted one.
+    drawn: share of a texel, 0..1, that is covered by what only the painter knows; there the skin changes as it does
+    nearby, and far from bare skin as it does on the whole. Pigments add in the logarithm, so a painted freckle darkens
+    a generated skin as much as it did the painted one.
     """
     size = painted.shape[-1]
     side = min(generated.shape[-1], size)
-    log = log_albedo(painted.float() / 255)
-    coarse, wanted = (
-        functional.interpolate(image[None], size=(side, side), mode="area") for image in (log, log_albedo(generated))
+    log, uncovered = log_albedo(painted.float() / 255), (1 - drawn)[None]
+    of_skin, bare, wanted = (
+        functional.interpolate(image[None], size=(side, side), mode="area")
+        for image in (log * uncovered, uncovered, log_albedo(generated))
     )
-    change = _blurred(wanted - coarse, CUTOFF_TEXELS * side / generated.shape[-1])
+    coarse, sigma = of_skin / bare.clamp_min(1e-6), CUTOFF_TEXELS * side / generated.shape[-1]
+    shift = bare * (wanted - coarse)
+    far = shift.sum((2, 3), keepdim=True) / bare.sum().clamp_min(1e-6)
+    near, share = _blurred(shift, sigma), _blurred(bare.expand_as(shift), sigma)
+    change = (near + FAR_SHARE * far) / (share + FAR_SHARE)
     wide = functional.interpolate(change, size=(size, size), mode="bicubic")[0]
     return as_bytes(srgb_from_log(log + wide))
 

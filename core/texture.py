@@ -56,6 +56,7 @@ MATCHED_SHARE = 0.002  # of the map that two photos must show both, for their co
 # from where on all of the photo is kept; departures between which it is less and less so.
 CALM_SIDE, CALM_LEAST, CALM_MM = 256, 0.05, 25.0
 CALM_FROM_MM, CALM_KEPT_MM, CALM_FOREIGN = (10.0, 22.0), (1.0, 6.0), (0.2, 0.45)
+FEATURE_LOG = 0.35  # log albedo from the guide, beyond which a texel is a brow, a lip or a mole: no colour to carry on
 FINER = (1.05, 1.35)  # times as fine, between which one photo takes over from another
 
 
@@ -452,6 +453,23 @@ def complete(
     field = mean + _push_pull(difference - mean, sure, reach)
     filled = _to_tensor(np.exp(log_guide + field), known)
     return torch.where(weight >= 1, known, filled + weight * (known - filled))
+
+
+def blended(
+    albedo: Float[Tensor, "3 U U"],
+    mask: Float[Tensor, "U U"],
+    filling: Float[Tensor, "3 U U"],
+    mirror: bool = False,
+) -> Float[Tensor, "3 U U"]:
+    """What is seen, continued by `filling` without a seam; with `mirror`, by the other side of the face where that is
+    seen, and by `filling` elsewhere, sRGB 0..1: what `build_materials` does, for maps without a photo."""
+    known, guide = srgb_to_linear(albedo), srgb_to_linear(filling)
+    difference = (known.clamp_min(1e-3) / guide.clamp_min(1e-3)).log()
+    middle = difference[:, mask > 0.5].median(1).values[:, None, None]
+    trust = mask * ((difference - middle).abs().amax(0) < FEATURE_LOG)
+    if mirror:
+        guide = complete(mirrored(known), mirrored(mask), guide, mirrored(trust))
+    return linear_to_srgb(complete(known, mask, guide, trust)).clamp(0, 1)
 
 
 def _push_pull(values: np.ndarray, weight: np.ndarray, reach: float) -> np.ndarray:

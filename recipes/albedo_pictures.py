@@ -14,7 +14,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.completion import blended
 from core.albedo.bundled import albedo_gan, coarse_to_fine
 from core.albedo.completion import turned_head_mask
 from core.albedo.model import bytes_to_map, resize_map
@@ -27,6 +26,7 @@ from core.synthesis.painting import SkinLook, paint_skin
 from core.synthesis.people import followers, label_range
 from core.synthesis.photo import contact_sheet
 from core.synthesis.skins import SkinSources, load_sources
+from core.texture import blended
 from core.transfer import transferred
 from recipes.drawing import draw, fitted, labelled_rows, portrait, sheet, titled, to_image
 

@@ -25,6 +25,20 @@ HEAD = load_head()
 SIZE = 64
 
 
+def test_what_is_drawn_on_the_skin_is_the_painters():
+    """A beard that the generator has not heard of keeps its darkness; the skin around it gets the generator's tone."""
+    skin = smooth_map(128, 4)
+    beard = torch.zeros(128, 128)
+    beard[70:120, 30:90] = 1
+    log = log_albedo(skin)
+    painted = as_bytes(srgb_from_log(log - 0.9 * beard))
+    generated = srgb_from_log(torch.nn.functional.avg_pool2d(log[None] - 0.3, 4)[0])
+    change = log_albedo(refined(generated, painted, beard) / 255) - log_albedo(painted / 255)
+    assert float((change + 0.3).abs().max()) < 0.02
+    unaware = log_albedo(refined(generated, painted, torch.zeros_like(beard)) / 255) - log_albedo(painted / 255)
+    assert float(unaware[:, 95, 60].mean()) > 0.3
+
+
 @functools.cache
 def small_model() -> StyleGanAlbedo:
     """A generator that has learnt nothing, but is one."""
@@ -141,7 +155,7 @@ def test_a_generator_that_agrees_with_the_painter_changes_nothing():
     painted = as_bytes((smooth_map(128, 1) + 0.1 * torch.randn(3, 128, 128)).clamp(0.2, 0.9))
     log = log_albedo(painted / 255)
     agreeing = srgb_from_log(torch.nn.functional.avg_pool2d(log[None], 4)[0])
-    assert int((refined(agreeing, painted).int() - painted.int()).abs().max()) <= 1
+    assert int((refined(agreeing, painted, torch.zeros(128, 128)).int() - painted.int()).abs().max()) <= 1
 
 
 def test_a_tone_comes_from_the_generator_and_detail_from_the_painter():
@@ -152,7 +166,7 @@ def test_a_tone_comes_from_the_generator_and_detail_from_the_painter():
     spots[:, 0, :] -= 0.3
     painted = as_bytes(srgb_from_log(spots))
     generated = srgb_from_log(torch.nn.functional.avg_pool2d(log_albedo(painted / 255)[None], 4)[0] - 0.4)
-    change = log_albedo(refined(generated, painted) / 255) - log_albedo(painted / 255)
+    change = log_albedo(refined(generated, painted, torch.zeros(128, 128)) / 255) - log_albedo(painted / 255)
     assert float((change + 0.4).abs().max()) < 0.02
 
 
@@ -161,10 +175,10 @@ def test_what_is_coarse_is_the_generators():
     wanted, other = smooth_map(32, 3), as_bytes(smooth_map(128, 5))
     noisy = (wanted + 0.05 * torch.randn(3, 32, 32)).clamp(0, 1)
     for generated in (wanted, noisy):
-        made = torch.nn.functional.avg_pool2d(refined(generated, other)[None] / 255, 8)[0]
+        made = torch.nn.functional.avg_pool2d(refined(generated, other, torch.zeros(128, 128))[None] / 255, 8)[0]
         assert float((made - torch.nn.functional.avg_pool2d(wanted[None], 2)[0]).abs().mean()) < 0.012
     # A picture smaller than the generator's map is made as well.
-    assert refined(wanted, as_bytes(smooth_map(16, 5))).shape == (3, 16, 16)
+    assert refined(wanted, as_bytes(smooth_map(16, 5)), torch.zeros(16, 16)).shape == (3, 16, 16)
 
 
 @functools.cache
