@@ -325,4 +325,8 @@ def test_benchmark_tables_leave_out_what_was_not_measured():
     lines = sections["fidelity"].splitlines()
     assert lines[3] == "| full fit | all | 3 | 1 | 0.75 | 1.00 | 0.50 | 0.50 | 0.62 |"
     assert lines[4] == "|  | 0-15 | 3 | 1 | n/a | n/a | n/a | n/a | n/a |"
-    assert "0.75 mm; the mean head has 1.50 mm (ratio 0.50)" in tables.headline(results)
+    lines = tables.headline(results).splitlines()
+    assert len(lines) == 3 and "0.75 mm; the mean head has 1.50 mm (ratio 0.50)" in lines[2]
+    name = lines[2].split(" | ")[0]
+    before = f"| on 2 CPU cores |  |\n| --- | --- |\n| memory | 9 MB |\n{name} | 0.80 mm |"
+    assert tables.headline(results, before).splitlines() == [*lines[:2], "| memory | 9 MB |", lines[2]]
