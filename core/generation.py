@@ -9,6 +9,7 @@ whole, and the skin below it gets what the generator gives the skin around it.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -113,7 +114,8 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     latent = model.from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), wish.seed)
     features = draw_features(head, person, size)
     painted = paint_albedo(head, person, features, size, None)
-    albedo = refined(model.decode(latent), painted, torch.stack([getattr(features, name) for name in DRAWN]).amax(0))
+    drawn = functools.reduce(torch.maximum, (getattr(features, name) for name in DRAWN))
+    albedo = refined(model.decode(latent), painted, drawn)
     roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
     if not preview:
         fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
