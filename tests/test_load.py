@@ -28,8 +28,7 @@ from tests.running_app import ROOT, RunningApp, until
 VISITORS = 20
 # Of the visitors these bring a photo, one of two; the others roll a head and shape it.
 WITH_PHOTO = 4
-# The design's budget of a server at rest and of every visitor; and what making one head takes meanwhile, of which one is
-# made at a time.
+# The design's budget of a server at rest and of every visitor; and what making a head takes meanwhile, one at a time.
 REST_BYTES, VISITOR_BYTES, WORK_BYTES = 1_500_000_000, 30_000_000, 500_000_000
 SYNTHETIC_SEEDS = (14, 4)
 
