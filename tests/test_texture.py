@@ -552,3 +552,46 @@ def test_a_photo_that_shows_no_face_at_all_gives_the_mean_skin() -> None:
     r = build_materials(head(), [View(photo_of(torch.rand(3, 640, 640)), head().template, camera)], 256)
     assert r.seen_fraction < 0.02
     assert r.iris_linear is None
+
+
+# ------------------------------------------------------------------------------------------- the border of what is seen
+
+
+def half_seen(size: int) -> torch.Tensor:
+    """All of the map but the left third."""
+    kept = torch.ones(size, size)
+    kept[:, : size // 3] = 0
+    return kept
+
+
+def test_a_dark_rim_along_the_border_goes_and_the_skin_inside_stays():
+    size = 256
+    regions = texture._regions(head(), size)
+    kept, guide = half_seen(size), torch.full((3, size, size), 0.3)
+    known = guide * 1.2
+    first = size // 3
+    rim = slice(first, first + round(5 * regions.texels_per_mm))
+    known[:, :, rim] *= 0.6  # a shade of five millimetres
+    calm, left = texture._calmed(known, kept, kept, guide, np.zeros((size, size), np.float32), regions)
+    free = np.maximum.reduce([regions.centre, regions.brows, regions.eyes, regions.lips]) > 0
+    plain = torch.from_numpy(~free) & (kept > 0)
+    ratio = (calm / guide).mean(0)
+    inside = plain.clone()
+    inside[:, : first + round(32 * regions.texels_per_mm)] = False
+    torch.testing.assert_close(ratio[inside], torch.full_like(ratio[inside], 1.2), atol=0.01, rtol=0)
+    edge = plain.clone()
+    edge[:, : rim.start + 1], edge[:, rim.stop - 1 :] = False, False
+    shaded = left[edge] * (ratio[edge] < 1.05)
+    assert float(shaded.mean()) < 0.2  # nearly nothing dark is kept; before, all was
+    assert float((known / guide).mean(0)[edge].max()) < 0.75
+
+
+def test_hair_over_one_brow_is_no_brow():
+    regions = texture._regions(head(), 256)
+    weight, residual = np.ones((256, 256), np.float32), np.zeros((256, 256, 3), np.float32)
+    residual -= 0.3 * regions.brows[..., None]
+    assert texture._covered_brow(residual, weight, regions).max() == 0  # two thin brows
+    residual -= 1.5 * (regions.brows * regions.own_left)[..., None]
+    covered = texture._covered_brow(residual, weight, regions)
+    assert covered[(regions.brows * regions.own_left) > 0.9].min() > 0.9
+    assert covered[regions.own_left == 0].max() == 0
