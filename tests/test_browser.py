@@ -1269,6 +1269,7 @@ def test_a_network_or_a_server_that_goes_away_is_told_and_comes_back(
     lost = ("ERR_INTERNET_DISCONNECTED", "ERR_CONNECTION_REFUSED", "ERR_INCOMPLETE_CHUNKED", "ERR_CONNECTION_RESET")
     lost += (
         "ERR_EMPTY_RESPONSE",
+        "ERR_CONTENT_LENGTH_MISMATCH",
         "ERR_NETWORK",
         "503",
         "404",
