@@ -1,0 +1,1 @@
+"""Language-guided changes of heads."""
