@@ -110,26 +110,47 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     Raises LikenessError as `person_of` does, FileError where the generator's weights are missing or belong to another
     version of the labels.
     """
-    model, person = albedo_gan(), person_of(head, wish)
-    latent = model.from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), wish.seed)
-    features = draw_features(head, person, size)
-    painted = paint_albedo(head, person, features, size, None)
-    drawn = functools.reduce(torch.maximum, (getattr(features, name) for name in DRAWN))
-    albedo = refined(model.decode(latent), painted, drawn)
-    roughness, normals = torch.full((1, 8, 8), PLAIN_ROUGHNESS), None
+    person = person_of(head, wish)
+    latent = generator_latent(person)
+    albedo, features = skin_of(head, person, albedo_gan().decode(latent), size)
+    roughness, normals = as_bytes(torch.full((1, 8, 8), PLAIN_ROUGHNESS)), None
     if not preview:
-        fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
-        roughness = fine.roughness[None]
-        normals = normal_map(head, fine.displacement_m, rest_vertices(head, person.shape[None]))
+        roughness, normals = relief_of(head, person, features)
     materials = Materials(
         skin_albedo=albedo,
-        skin_roughness=as_bytes(roughness),
+        skin_roughness=roughness,
         eye_albedo=paint_eyes(head, person, PREVIEW_EYE_PX if preview else EYE_SIZE),
         mouth_albedo=paint_mouth(EYE_SIZE),
         lash_albedo=paint_lashes(EYE_SIZE),
         skin_normal=normals,
     )
     return GeneratedHead(person, latent, materials)
+
+
+def generator_latent(person: Person) -> Float[Tensor, "L W"]:
+    """A person in the albedo generator, no farther out than it has seen people. Raises FileError where its weights are
+    missing, LikenessError where they belong to other people."""
+    return albedo_gan().from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), person.seed)
+
+
+def skin_of(
+    head: HeadModel, person: Person, generated: Float[Tensor, "3 G G"], size: int
+) -> tuple[UInt8[Tensor, "3 {size} {size}"], Features]:
+    """The albedo map of a person whom the generator has drawn as `generated` (sRGB 0..1), and what is on the skin."""
+    features = draw_features(head, person, size)
+    painted = paint_albedo(head, person, features, size, None)
+    drawn = functools.reduce(torch.maximum, (getattr(features, name) for name in DRAWN))
+    return refined(generated, painted, drawn), features
+
+
+def relief_of(
+    head: HeadModel, person: Person, features: Features
+) -> tuple[UInt8[Tensor, "1 R R"], UInt8[Tensor, "3 R R"]]:
+    """Roughness and normals of a person's skin, of at most `RELIEF_PX`."""
+    fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
+    return as_bytes(fine.roughness[None]), normal_map(
+        head, fine.displacement_m, rest_vertices(head, person.shape[None])
+    )
 
 
 def refined(

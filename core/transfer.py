@@ -91,7 +91,18 @@ def transferred(
     tips over. Equal maps change no byte.
     """
     change = log_albedo(after) - log_albedo(before)
-    change = functional.interpolate(change[None], size=albedo.shape[1:], mode="bilinear", antialias=True)[0]
+    return changed(albedo, enlarged(change, albedo.shape[-1]), lit)
+
+
+def enlarged(change: Float[Tensor, "3 S S"], size: int) -> Float[Tensor, "3 {size} {size}"]:
+    """A change of a map for a map of another size."""
+    return functional.interpolate(change[None], size=(size, size), mode="bilinear", antialias=True)[0]
+
+
+def changed(
+    albedo: UInt8[Tensor, "3 U U"], change: Float[Tensor, "3 U U"], lit: UInt8[Tensor, "3 U U"] | None = None
+) -> tuple[UInt8[Tensor, "3 U U"], UInt8[Tensor, "3 U U"] | None]:
+    """A map, and its lit version, after a change of the logarithm of albedo. Where it is 0 no byte changes."""
     start = log_albedo(albedo.float() / 255)
     room = (math.log(1 + LOG_FLOOR) - start).clamp_min(0)
     share = torch.where(change > 0, room / change.clamp_min(1e-9), 1).amin(0).clamp(max=1)

@@ -27,10 +27,10 @@ from torch.nn import functional
 
 from core.albedo.bundled import albedo_gan
 from core.errors import LikenessError
-from core.generation import LARGEST_COORDINATE
+from core.generation import generator_latent
 from core.head import HeadModel, load_head
 from core.synthesis.people import LABEL_NAMES, Person, person_with
-from editing.attributes import DETAIL_LIMIT, GROUPS, HIGH, INDEX, LOW, SPREAD, Subject, labels_in
+from editing.attributes import DETAIL_LIMIT, GROUPS, HIGH, INDEX, LOW, SPREAD, Subject, labels_in, part_values
 
 GroupName = Literal["albedo", "person", "shape", "expression", "iris", "hair", "detail"]
 Lock = Literal["shape", "skin", "expression"]
@@ -38,6 +38,7 @@ Lock = Literal["shape", "skin", "expression"]
 IRIS_LABELS = ("iris_melanin", "iris_green")
 HAIR_LABELS = ("hair_melanin", "hair_redness", "grey")
 PERSON_LABELS = tuple(name for name in LABEL_NAMES if name not in (*IRIS_LABELS, *HAIR_LABELS))
+LABEL_GROUPS: dict[GroupName, tuple[str, ...]] = {"person": PERSON_LABELS, "iris": IRIS_LABELS, "hair": HAIR_LABELS}
 # Which groups a lock holds. The colour of the eyes is no skin: "green eyes" with the skin locked is a fair wish.
 LOCKED: dict[Lock, tuple[GroupName, ...]] = {
     "shape": ("shape",),
@@ -97,7 +98,7 @@ class EditLatent:
     def labels(self) -> dict[str, float]:
         """The labels of the person that it describes, in range."""
         values = torch.zeros(len(LOW))
-        for names, group in ((PERSON_LABELS, "person"), (IRIS_LABELS, "iris"), (HAIR_LABELS, "hair")):
+        for group, names in LABEL_GROUPS.items():
             values[[INDEX[name] for name in names]] = self.group(group).detach().float().cpu()
         return labels_in(values)
 
@@ -137,6 +138,17 @@ def _labels(values: Float[Tensor, "N"], names: Collection[str]) -> Float[Tensor,
     return values[[INDEX[name] for name in names]]
 
 
+def values_in(latent: EditLatent) -> Float[Tensor, "N"]:
+    """The attributes that a latent describes; parts are read off the shape."""
+    values = torch.zeros(len(LOW))
+    labels = latent.labels()
+    values[GROUPS["person"]] = torch.tensor([labels[name] for name in LABEL_NAMES])
+    values[GROUPS["part"]] = part_values(load_head(), latent.group("shape"))
+    values[GROUPS["expression"]] = latent.group("expression")
+    values[GROUPS["detail"]] = latent.group("detail")
+    return values
+
+
 def moved(subject: Subject, change: Float[Tensor, "N"]) -> EditLatent:
     """The head's latent after a change of its attributes, which stay in their ranges. No change gives `latent_of`.
 
@@ -171,7 +183,7 @@ def person_after(head: HeadModel, person: Person, labels: dict[str, float]) -> P
 
 
 def _common_w(person: Person) -> Float[Tensor, "W"]:
-    return albedo_gan().from_person(person.latent.clamp(-LARGEST_COORDINATE, LARGEST_COORDINATE), person.seed).mean(0)
+    return generator_latent(person).mean(0)
 
 
 def plausible(base: EditLatent, latent: EditLatent, slack: float = 1.0) -> EditLatent:
@@ -187,14 +199,15 @@ def plausible(base: EditLatent, latent: EditLatent, slack: float = 1.0) -> EditL
         _share_inside(start, end, slack * radius)
         for start, end, radius in zip(starts, ends, (ALBEDO_RADIUS, SHAPE_RADIUS), strict=True)
     ]
+    drawn_back: tuple[GroupName, GroupName] = ("albedo", "shape")
     albedo, shape = (
         latent.group(name) if share == 1 else torch.lerp(base.group(name), latent.group(name), share)
-        for name, share in zip(("albedo", "shape"), shares, strict=True)
+        for name, share in zip(drawn_back, shares, strict=True)
     )
     limit = base.group("shape").abs().clamp_min(SHAPE_LIMIT)
     labels = {
         name: latent.group(name).clamp(_labels(LOW, names), _labels(HIGH, names))
-        for name, names in (("person", PERSON_LABELS), ("iris", IRIS_LABELS), ("hair", HAIR_LABELS))
+        for name, names in LABEL_GROUPS.items()
     }
     return latent.replaced(
         albedo=albedo,
@@ -221,7 +234,7 @@ def locked(base: EditLatent, latent: EditLatent, locks: Collection[Lock]) -> Edi
     unknown = [lock for lock in locks if lock not in LOCKED]
     if unknown:
         raise LikenessError(f"There is no lock {unknown[0]!r}. What can be kept is {', '.join(LOCKED)}.")
-    held = {name for lock in locks for name in LOCKED[lock]}
+    held: set[GroupName] = {name for lock in locks for name in LOCKED[lock]}
     return latent.replaced(**{name: base.group(name) for name in held})
 
 

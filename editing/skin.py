@@ -1,0 +1,211 @@
+"""What an edit does to the maps of a head: the change between two people, carried over to the head's own skin.
+
+A random head is known exactly, so generator and painter draw the other person's map and the change is the whole
+difference. Behind a photo's head stands a guess: what an edit adds (freckles, a beard, wrinkles) is drawn over the
+photo's skin, but what it takes away lies elsewhere on the photo than on the guess. There the change of colour is
+carried over without its fine pattern, and the photo's own spots, lines or hairs are calmed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn import functional
+
+from core.albedo.bundled import albedo_gan
+from core.albedo.model import log_albedo
+from core.generation import RELIEF_PX, relief_of, skin_of
+from core.head import HeadModel, load_head
+from core.materials import Materials, paint_eye
+from core.synthesis.features import Features, canvas_of, draw_features
+from core.synthesis.heads import paint_eyes
+from core.synthesis.people import Person, iris_colour
+from core.texture import skin_mask
+from core.transfer import changed, enlarged, transferred
+from editing.attributes import Subject
+from editing.latents import IRIS_LABELS, EditLatent, person_after
+
+# Strewn over the skin, nobody knows where on a photo: they are added where the painter has them, and calmed away.
+SPOTS = ("freckles", "moles", "age_spots", "blemishes", "scars")
+# Drawn over the skin, each at its own place on everybody.
+LAYERS = (
+    *("wrinkles", "pores", "stubble", "beard_chin", "beard_cheeks", "moustache", "brow_density", "brow_thickness"),
+    *("lipstick", "eyeliner", "eyeshadow", "blush"),
+)
+HAIRS = ("stubble", "beard_chin", "beard_cheeks", "moustache")
+# Labels that the relief shows.
+GROOVES = ("wrinkles", "sag", "pores", "scars", "moles", "blemishes", "oiliness", "beard_chin", "brow_density")
+PATTERN_MM = 2.5  # standard deviation below which the guess's pattern is not the photo's
+SPOT_MM, LINE_MM, BEARD_MM = 2.0, 4.0, 14.0  # scale of what is calmed: spots, lines, and around a beard
+TEXELS_PER_MM = 2.1  # of the face on a map of 1024: its scale hardly varies there
+# Of a normal map: straight out of the skin.
+FLAT = torch.tensor([128, 128, 255])
+LEAST_AMOUNT = 0.02  # of a photo's label, for taking it away to mean something
+
+
+def edited_materials(subject: Subject, before: EditLatent, after: EditLatent, size: int | None = None) -> Materials:
+    """The head's maps after an edit; a map that nothing changes stays the same tensor.
+
+    size: side in texels at which the change is drawn, for a quick look; the maps keep theirs. None: that of the map.
+    """
+    head, materials = load_head(), subject.avatar.materials
+    if _same(before, after, "albedo", "person", "hair", "detail"):
+        skin = materials
+    else:
+        skin = _skin(head, subject, before, after, size)
+    if not _same(before, after, "iris"):
+        skin = replace(skin, eye_albedo=_eyes(head, subject, after))
+    return skin
+
+
+def _same(before: EditLatent, after: EditLatent, *groups: str) -> bool:
+    return all(torch.equal(before.group(name), after.group(name)) for name in groups)  # pyright: ignore
+
+
+def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, size: int | None) -> Materials:
+    materials, person = subject.avatar.materials, subject.person
+    full = materials.skin_albedo.shape[-1]
+    size, quick = min(size or full, full), size is not None
+    labels = after.labels()
+    other = person_after(head, person, labels)
+    if subject.exact:
+        drawn, features = skin_of(head, other, _decoded(subject, after), size)
+        start = functional.interpolate(materials.skin_albedo[None].float() / 255, size=(size, size), mode="area")[0]
+        change = log_albedo(drawn.float() / 255) - log_albedo(start)
+        removed: Mapping[str, float] = {}
+    else:
+        change, features, removed = _guessed_change(head, subject, before, after, other, size)
+    change = enlarged(change, full)
+    detail = float(after.group("detail"))
+    if removed or detail != 1:
+        change = change + _calmed(head, materials.skin_albedo, change, features, removed, detail)
+    albedo, lit = changed(materials.skin_albedo, change, materials.skin_photo)
+    done = replace(materials, skin_albedo=albedo, skin_photo=lit)
+    if quick or (detail == 1 and all(labels[name] == getattr(person.labels, name) for name in GROOVES)):
+        return done
+    return replace(done, **_relief(head, subject, other, features, detail))
+
+
+def _decoded(subject: Subject, latent: EditLatent) -> Float[Tensor, "3 G G"]:
+    """What the generator makes of a latent. What tells the head's layers apart stays."""
+    of_head = subject.avatar.latent
+    assert of_head is not None
+    return albedo_gan().decode(of_head + (latent.group("albedo") - of_head.mean(0)))
+
+
+def _guessed_change(
+    head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, other: Person, size: int
+) -> tuple[Float[Tensor, "3 U U"], Features, Mapping[str, float]]:
+    """The change of log albedo of a head whose person is a guess; what is on the skin after it; and which share of what
+    the photo itself may show of each label is taken away."""
+    old, new = asdict(subject.person.labels), asdict(other.labels)
+    removed = {
+        name: 1 - new[name] / old[name]
+        for name in (*SPOTS, *LAYERS)
+        if old[name] > LEAST_AMOUNT and new[name] < old[name]
+    }
+    none = dict.fromkeys(SPOTS, 0.0)
+    # Three steps: what is taken away goes, the rest of the person changes, what comes is added.
+    common = none | {name: min(old[name], new[name]) for name in LAYERS}
+    gained = {name: max(new[name] - old[name], 0.0) for name in SPOTS}
+    without = person_after(head, other, new | common)
+    generated = _decoded(subject, after)
+    plain, features = skin_of(head, without, generated, size)
+    start, _ = skin_of(head, person_after(head, subject.person, old | none), _decoded(subject, before), size)
+    change = _smoothed(log_albedo(plain.float() / 255) - log_albedo(start.float() / 255), PATTERN_MM)
+    if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
+        full, features = skin_of(head, person_after(head, other, new | gained), generated, size)
+        change = change + (log_albedo(full.float() / 255) - log_albedo(plain.float() / 255))
+    return change, features, removed
+
+
+def _smoothed(image: Float[Tensor, "C U U"], sigma_mm: float) -> Float[Tensor, "C U U"]:
+    """A Gaussian, in millimetres on the face; wide ones on a smaller map."""
+    size = image.shape[-1]
+    sigma = sigma_mm * TEXELS_PER_MM * size / 1024
+    step = max(int(sigma // 2), 1)
+    small = functional.avg_pool2d(image[None], step) if step > 1 else image[None]
+    reach = max(math.ceil(3 * sigma / step), 1)
+    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) * step / max(sigma, 1e-3)) ** 2)
+    kernel = (kernel / kernel.sum()).expand(len(image), 1, -1)
+    padded = functional.pad(small, (reach, reach, reach, reach), mode="replicate")
+    rows = functional.conv2d(padded, kernel[..., None], groups=len(image))
+    blurred = functional.conv2d(rows, kernel[:, :, None], groups=len(image))
+    if step == 1:
+        return blurred[0]
+    return functional.interpolate(blurred, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+
+
+def _calmed(
+    head: HeadModel,
+    albedo: UInt8[Tensor, "3 U U"],
+    change: Float[Tensor, "3 U U"],
+    features: Features,
+    removed: Mapping[str, float],
+    detail: float,
+) -> Float[Tensor, "3 U U"]:
+    """What has to be added to the change so that the map's own spots, lines and hairs fade by what is `removed`, and
+    its fine detail is `detail` times as strong. Brows, lips, lids and drawn hair are left alone."""
+    size = albedo.shape[-1]
+    log = log_albedo(albedo.float() / 255) + change
+    canvas = canvas_of(head, size)
+    keep = _at(torch.maximum(torch.maximum(features.brows, features.lips), features.beard), size)
+    bare = skin_mask(head, size) * (1 - (2 * _smoothed(keep[None], LINE_MM)[0]).clamp(0, 1))
+    added = torch.zeros_like(log)
+    for names, scale_mm in ((SPOTS, SPOT_MM), (("wrinkles", "pores"), LINE_MM)):
+        share = max((removed.get(name, 0.0) for name in names), default=0.0)
+        if share > 0:
+            dark = (log - _smoothed(log, scale_mm)).clamp(max=0)
+            added = added - share * bare * dark
+    bearded = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
+    if bearded > 0:
+        where = _at(canvas.masks["beard"], size).clamp(0, 1) * skin_mask(head, size) * (1 - canvas.masks["lips"])
+        clear = (skin_mask(head, size) - where).clamp(0, 1)
+        weight = _smoothed(clear[None], BEARD_MM).clamp_min(1e-3)
+        skin = _smoothed(log * clear, BEARD_MM) / weight
+        added = added + bearded * where * (skin + 0.4 * (log - _smoothed(log, LINE_MM)) - log)
+    if detail != 1:
+        added = added + (detail - 1) * bare * (log - _smoothed(log, LINE_MM))
+    return added
+
+
+def _at(image: Float[Tensor, "S S"], size: int) -> Float[Tensor, "{size} {size}"]:
+    if len(image) == size:
+        return image
+    return functional.interpolate(image[None, None], size=(size, size), mode="bilinear", antialias=True)[0, 0]
+
+
+def _relief(
+    head: HeadModel, subject: Subject, other: Person, features: Features, detail: float
+) -> dict[str, UInt8[Tensor, "..."]]:
+    """Normals and roughness after the edit. A photo's head, which has no normals of its own, gets those of what the
+    edit has added."""
+    roughness, normals = relief_of(head, other, features)
+    made = {"skin_roughness": roughness} if subject.exact else {}
+    if not subject.exact:
+        _, start = relief_of(head, subject.person, draw_features(head, subject.person, RELIEF_PX))
+        normals = (normals.int() - start.int() + FLAT[:, None, None]).clamp(0, 255).to(torch.uint8)
+    if detail != 1 and subject.exact:
+        normals = (
+            ((normals.float() - FLAT[:, None, None]) * torch.tensor([detail, detail, 1.0])[:, None, None])
+            .add(FLAT[:, None, None] + 0.5)
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
+    return made | {"skin_normal": normals}
+
+
+def _eyes(head: HeadModel, subject: Subject, after: EditLatent) -> UInt8[Tensor, "3 E E"]:
+    """The map of the eyes with irises of another colour, their own fibres and veins kept."""
+    eyes = subject.avatar.materials.eye_albedo
+    size, person = eyes.shape[-1], subject.person
+    other = replace(person, labels=replace(person.labels, **{name: after.labels()[name] for name in IRIS_LABELS}))
+    if subject.exact:
+        return paint_eyes(head, other, size)
+    start, end = (paint_eye(iris_colour(p.labels), size).float() / 255 for p in (person, other))
+    return transferred(eyes, start, end)[0]
