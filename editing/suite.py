@@ -1,0 +1,187 @@
+"""The prompts that editing is judged by, each with what has to change, and what may change with it.
+
+Written as people type them, before the word table that the editor reads was: what the table does not know fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["single", "synonym", "degree", "negation", "compound of 2", "compound of 3"]
+KINDS: tuple[Kind, ...] = ("single", "synonym", "degree", "negation", "compound of 2", "compound of 3")
+
+
+@dataclass(frozen=True)
+class Want:
+    """What a prompt names. oracles: names of `oracles.ORACLES`; one of them has to move. sign: which way."""
+
+    oracles: tuple[str, ...]
+    sign: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prompt and all that has to move for it to have worked.
+
+    share: of the step that is asked for (half a standard deviation, 0.3 of an expression) which this prompt has to
+    reach: 1, or less for "slightly". prepared: labels or traits and expressions that a head is given before, so that
+    there is something to take away.
+    """
+
+    prompt: str
+    kind: Kind
+    wants: tuple[Want, ...]
+    share: float = 1.0
+    prepared: Mapping[str, float] = field(default_factory=dict)
+
+
+def _case(prompt: str, kind: Kind, wants: str, share: float = 1.0, **prepared: float) -> Case:
+    """wants: words such as ``+age`` or ``-mouthSmile``; ``|`` stands between alternatives."""
+    read = tuple(Want(tuple(word[1:].split("|")), 1 if word[0] == "+" else -1) for word in wants.split())
+    return Case(prompt, kind, read, share, prepared)
+
+
+SLIGHTLY = 0.3  # of the whole step, for prompts that ask for little
+
+_SINGLES = {
+    "older": "+age",
+    "younger": "-age",
+    "smiling": "+mouthSmile",
+    "angry": "+browDown",
+    "sad": "+mouthFrown|browInnerUp",
+    "surprised": "+eyeWide|browInnerUp|browOuterUp|jawOpen",
+    "beard": "+beard",
+    "moustache": "+moustache",
+    "freckles": "+freckles",
+    "wrinkles": "+wrinkles",
+    "darker skin": "-skin_lightness",
+    "pale skin": "+skin_lightness",
+    "rosy cheeks": "+flush",
+    "dark circles under the eyes": "+under_eye",
+    "blue eyes": "+iris_blue",
+    "green eyes": "+iris_green",
+    "brown eyes": "-iris_blue",
+    "red lips": "+lip_redness",
+    "thick eyebrows": "+brow_density|brow_thickness",
+    "grey hair": "+grey",
+    "wider nose": "+nose_width",
+    "longer nose": "+nose_length",
+    "full lips": "+lip_height",
+    "wide mouth": "+mouth_width",
+    "square jaw": "+jaw_width",
+    "strong chin": "+chin_projection|chin_length",
+    "high cheekbones": "+cheekbones",
+    "big ears": "+ear_height",
+    "big eyes": "+eye_opening|eye_width",
+    "long face": "+face_length",
+    "chubby": "+weight",
+    "thin face": "-weight|face_width",
+    "masculine": "+gender",
+    "feminine": "-gender",
+    "mouth open": "+jawOpen",
+    "eyes closed": "+eyeBlink",
+    "Asian": "+asian",
+    "African": "+african",
+}
+_SYNONYMS = {
+    "elderly": "+age",
+    "Senior citizen": "+age",
+    "youthful": "-age",
+    "make her look like a grandmother": "+age",
+    "grinning": "+mouthSmile",
+    "happy": "+mouthSmile",
+    "FURIOUS": "+browDown",
+    "unhappy": "+mouthFrown|browInnerUp",
+    "shocked": "+eyeWide|browInnerUp|browOuterUp|jawOpen",
+    "frowning": "+browDown|mouthFrown",
+    "wide-eyed": "+eyeWide|eye_opening",
+    "kissing lips": "+mouthPucker",
+    "raise the eyebrows": "+browOuterUp|browInnerUp",
+    "winking": "+eyeBlinkLeft|eyeBlinkRight",
+    "bearded": "+beard",
+    "give him a mustache": "+moustache",
+    "five o'clock shadow": "+beard",
+    "freckled": "+freckles",
+    "wrinkly": "+wrinkles",
+    "dark-skinned": "-skin_lightness",
+    "tanned": "-skin_lightness",
+    "fair complexion": "+skin_lightness",
+    "lipstick": "+lip_redness",
+    "bags under the eyes": "+under_eye",
+    "bushy brows": "+brow_density|brow_thickness",
+    "a broad nose": "+nose_width",
+    "plump lips": "+lip_height",
+    "large ears": "+ear_height",
+    "overweight": "+weight",
+    "skinny": "-weight",
+    "more manly": "+gender",
+    "ladylike": "-gender",
+}
+_DEGREES = (
+    _case("slightly older", "degree", "+age", SLIGHTLY),
+    _case("much older", "degree", "+age"),
+    _case("a bit younger", "degree", "-age", SLIGHTLY),
+    _case("20 years older", "degree", "+age"),
+    _case("a little smile", "degree", "+mouthSmile", SLIGHTLY),
+    _case("smiling broadly", "degree", "+mouthSmile"),
+    _case("very wrinkled", "degree", "+wrinkles"),
+    _case("a bit darker skin", "degree", "-skin_lightness", SLIGHTLY),
+    _case("much wider nose", "degree", "+nose_width"),
+    _case("slightly fuller lips", "degree", "+lip_height", SLIGHTLY),
+    _case("lots of freckles", "degree", "+freckles"),
+    _case("extremely fat", "degree", "+weight"),
+)
+_BEARDED = {"gender": 1.0, "beard": 0.9, "hair_colour": 0.85, "grey_hair": 0.0}
+_NEGATIONS = (
+    _case("no freckles", "negation", "-freckles", freckles=0.8, skin_tone=0.1),
+    _case("less freckles", "negation", "-freckles", SLIGHTLY, freckles=0.9, skin_tone=0.1),
+    _case("not smiling", "negation", "-mouthSmile", mouthSmileLeft=0.8, mouthSmileRight=0.8),
+    _case("not angry", "negation", "-browDown", browDownLeft=0.8, browDownRight=0.8),
+    _case("close the mouth", "negation", "-jawOpen", jawOpen=0.6),
+    _case("without a beard", "negation", "-beard", **_BEARDED),
+    _case("clean-shaven", "negation", "-beard", **_BEARDED),
+    _case("less beard", "negation", "-beard", SLIGHTLY, **_BEARDED),
+    _case("no wrinkles", "negation", "-wrinkles", age=70.0, wrinkles=0.9),
+    _case("no lipstick", "negation", "-lip_redness", lipstick=0.9, lipstick_hue=0.5, gender=0.0),
+    _case("no dark circles", "negation", "-under_eye", under_eye=0.9),
+)
+_PAIRS = {
+    "older, smiling": "+age +mouthSmile",
+    "older woman": "+age -gender",
+    "young and happy": "-age +mouthSmile",
+    "fat and happy": "+weight +mouthSmile",
+    "angry surprised": "+browDown +eyeWide|jawOpen|browInnerUp|browOuterUp",
+    "sad and tired": "+mouthFrown|browInnerUp +under_eye|eyeBlink|eyeSquint",
+    "wider nose and fuller lips": "+nose_width +lip_height",
+    "green eyes and freckles": "+iris_green +freckles",
+    "dark skin, brown eyes": "-skin_lightness -iris_blue",
+    "bearded with bushy eyebrows": "+beard +brow_density|brow_thickness",
+    "smiling with red lips": "+mouthSmile +lip_redness",
+    "long nose, big ears": "+nose_length +ear_height",
+    "pale with dark circles": "+skin_lightness +under_eye",
+    "a wrinkled man": "+wrinkles +gender",
+    "surprised, blue eyes": "+eyeWide|jawOpen|browInnerUp|browOuterUp +iris_blue",
+    "make him look like a tired old sailor": "+age +under_eye|eyeBlink|eyeSquint",
+}
+_TRIPLES = {
+    "older, smiling, with a beard": "+age +mouthSmile +beard",
+    "angry old man": "+browDown +age +gender",
+    "young freckled woman": "-age +freckles -gender",
+    "wide nose, full lips, dark skin": "+nose_width +lip_height -skin_lightness",
+    "happy, freckles, blue eyes": "+mouthSmile +freckles +iris_blue",
+    "surprised chubby man": "+eyeWide|jawOpen|browInnerUp|browOuterUp +weight +gender",
+    "old, wrinkled and sad": "+age +wrinkles +mouthFrown|browInnerUp",
+    "square jaw, strong chin, wide mouth": "+jaw_width +chin_projection|chin_length +mouth_width",
+    "thick eyebrows, brown eyes, moustache": "+brow_density|brow_thickness -iris_blue +moustache",
+}
+
+SUITE: tuple[Case, ...] = (
+    *(_case(prompt, "single", wants) for prompt, wants in _SINGLES.items()),
+    *(_case(prompt, "synonym", wants) for prompt, wants in _SYNONYMS.items()),
+    *_DEGREES,
+    *_NEGATIONS,
+    *(_case(prompt, "compound of 2", wants) for prompt, wants in _PAIRS.items()),
+    *(_case(prompt, "compound of 3", wants) for prompt, wants in _TRIPLES.items()),
+)
