@@ -77,6 +77,14 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
         without_it="Random heads, saved heads and exports still work.",
     ),
+    "edit_oracles": WeightsFile(
+        file="edit_oracles.safetensors",
+        feature="the judges that text edits are evaluated by",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256="1929e7bfc13ad755e47a3906c399f156049ba465b2cd07a96902b18ead93b7d7",
+        how_to_get="restore it from the repository, or run `python -m recipes.oracles`",
+        without_it="Everything but `python -m app evaluate` still works.",
+    ),
 }
 
 

@@ -185,3 +185,61 @@ SUITE: tuple[Case, ...] = (
     *(_case(prompt, "compound of 2", wants) for prompt, wants in _PAIRS.items()),
     *(_case(prompt, "compound of 3", wants) for prompt, wants in _TRIPLES.items()),
 )
+
+
+# What may change with what is named, and is not held against an edit: what comes with it in people (wrinkles and grey
+# hair with age), what is partly the same measurement (the face's length holds the nose's), and what a reading cannot
+# keep apart (a wider nose reads as another ancestry, since shape is all that ancestry is read from).
+_ANCESTRIES = ("african", "asian", "european")
+COMPANIONS: Mapping[str, frozenset[str]] = {
+    name: frozenset(others.split())
+    for name, others in {
+        "age": "wrinkles mottling under_eye detail grey hair_darkness brow_density lip_height lip_redness ear_height "
+        "nose_length nose_width eye_opening skin_lightness redness",
+        "gender": "jaw_width chin_length chin_projection face_length face_width cheekbones brow_height brow_density "
+        "brow_thickness lip_height nose_width nose_length eye_opening",
+        "weight": "face_width jaw_width cheekbones chin_length mouth_width nose_width eye_opening",
+        **{
+            name: f"{' '.join(_ANCESTRIES)} skin_lightness redness hair_darkness iris_lightness iris_blue iris_green "
+            "nose_width nose_length nose_bridge lip_height eye_opening eye_width eye_spacing cheekbones brow_height "
+            "chin_projection face_width face_length mouth_width lip_redness wrinkles freckles"
+            for name in _ANCESTRIES
+        },
+        "nose_width": "african asian european",
+        "nose_length": "african asian european face_length",
+        "lip_height": "african asian european chin_length",
+        "jaw_width": "face_width weight gender",
+        "chin_length": "face_length gender",
+        "chin_projection": "gender",
+        "cheekbones": "face_width weight",
+        "face_length": "nose_length chin_length gender",
+        "face_width": "jaw_width cheekbones weight eye_spacing",
+        "eye_opening": "eye_width asian eye_spacing",
+        "eye_width": "eye_opening eye_spacing asian",
+        "skin_lightness": "redness flush lip_redness hair_darkness",
+        "redness": "flush",
+        "flush": "redness",
+        "freckles": "detail mottling skin_lightness",
+        "wrinkles": "age mottling detail under_eye",
+        "under_eye": "age",
+        "iris_blue": "iris_lightness iris_green",
+        "iris_green": "iris_lightness iris_blue",
+        "iris_lightness": "iris_blue iris_green",
+        "grey": "hair_darkness brow_density age",
+        "brow_density": "brow_thickness",
+        "brow_thickness": "brow_density",
+        "beard": "moustache",
+        "moustache": "beard",
+        # A face that acts does so with more than one muscle.
+        "mouthSmile": "cheekSquint mouthDimple mouthUpperUp eyeSquint jawOpen mouthStretch",
+        "browDown": "noseSneer eyeSquint mouthFrown mouthPress mouthShrugUpper mouthShrugLower",
+        "mouthFrown": "browInnerUp mouthShrugLower mouthShrugUpper browDown mouthLowerDown mouthRollLower",
+        "eyeWide": "browInnerUp browOuterUp jawOpen mouthFunnel",
+        "browOuterUp": "browInnerUp eyeWide",
+        "mouthPucker": "mouthFunnel",
+        "eyeBlink": "eyeLookDown cheekSquint eyeSquint",
+        "eyeBlinkLeft": "eyeBlink cheekSquint mouthSmile eyeSquint",
+        "eyeBlinkRight": "eyeBlink cheekSquint mouthSmile eyeSquint",
+        "jawOpen": "mouthLowerDown mouthUpperUp mouthFunnel",
+    }.items()
+}

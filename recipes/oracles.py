@@ -23,7 +23,7 @@ from core.synthesis.skins import paint_albedo
 from editing.oracles import APPEARANCE, MAP_PX, Examined, judge_bytes, readings, train_judge
 
 FIRST_SEED = 5_000_000  # of people nobody trained on
-PEOPLE, ASIDE, GENERATED = 1200, 300, 150
+PEOPLE, ASIDE, GENERATED = 900, 300, 150
 EYE_PX = 96
 
 
