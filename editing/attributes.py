@@ -17,7 +17,7 @@ from torch import Tensor
 
 from core.albedo.bundled import albedo_gan
 from core.avatar import Avatar
-from core.generation import Wish, person_of
+from core.generation import Wish, generator_latent, person_of
 from core.head import HeadModel, load_head
 from core.synthesis.people import (
     ANCESTRIES,
@@ -40,6 +40,8 @@ DETAIL_LIMIT = 2.0
 EXPRESSION_SPREAD = 0.3
 # Of a photo's head, whose labels are read from its latent: a label that so little of is known stays what most have.
 LEAST_KNOWN = 0.3
+# What a photo may well show a little of, so that "no freckles" finds something to take away.
+POSSIBLE = {"freckles": 0.15, "blemishes": 0.15, "scars": 0.15}
 PHOTO_SEED = 0  # draws which hair and which pore, for the person behind a photo's head
 
 
@@ -153,14 +155,14 @@ def read_subject(avatar: Avatar) -> Subject:
     A random head is drawn again from its provenance; one that was drawn by another version, whose latent differs, is
     read like a photo's.
     """
-    head, generator = load_head(), albedo_gan()
+    head = load_head()
     avatar = with_latent(avatar)
     assert avatar.latent is not None
     source = avatar.provenance
     person, exact = None, False
     if source.source == "generated" and source.seed is not None and source.truncation is not None:
         person = person_of(head, Wish(source.seed, dict(source.labels), source.truncation))
-        expected = generator.from_person(person.latent.clamp(-3, 3), person.seed)
+        expected = generator_latent(person)
         exact = bool(torch.allclose(expected, avatar.latent, atol=1e-3))
     if person is None or not exact:
         person = person_from_latent(head, torch.zeros(LATENT_SIZE), PHOTO_SEED)
@@ -178,7 +180,7 @@ def _guessed(avatar: Avatar) -> Float[Tensor, "N"]:
     generator = albedo_gan()
     assert avatar.latent is not None and generator.label_names == LABEL_NAMES
     read = generator.read_labels(avatar.latent)
-    usual = torch.tensor([float(np.median(_people()[name])) for name in LABEL_NAMES])
+    usual = torch.tensor([max(float(np.median(_people()[n])), POSSIBLE.get(n, 0.0)) for n in LABEL_NAMES])
     known = torch.where(generator.labels.explained >= LEAST_KNOWN, read.cpu(), usual)
     values = torch.zeros(COUNT)
     values[GROUPS["person"]] = known

@@ -42,6 +42,10 @@ HAIRS = ("stubble", "beard_chin", "beard_cheeks", "moustache")
 GROOVES = ("wrinkles", "sag", "pores", "scars", "moles", "blemishes", "oiliness", "beard_chin", "brow_density")
 PATTERN_MM = 2.5  # standard deviation below which the guess's pattern is not the photo's
 SPOT_MM, LINE_MM, BEARD_MM = 2.0, 4.0, 14.0  # scale of what is calmed: spots, lines, and around a beard
+HAIR_LOG = 0.3  # difference from the face in log albedo that makes a scalp hairy
+BEARD_LOG = 0.1  # by which log albedo has to lie below the cheeks' to be a beard's shadow and nothing else
+FAR_SHARE = 0.05
+HAIR_PATTERN = 0.6  # share of the fine pattern that goes with it: pores stay
 TEXELS_PER_MM = 2.1  # of the face on a map of 1024: its scale hardly varies there
 # Of a normal map: straight out of the skin.
 FLAT = torch.tensor([128, 128, 255])
@@ -81,6 +85,8 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
     else:
         change, features, removed = _guessed_change(head, subject, before, after, other, size)
     change = enlarged(change, full)
+    if not subject.exact:
+        change = change * _bare_scalp(head, materials.skin_albedo)
     detail = float(after.group("detail"))
     if removed or detail != 1:
         change = change + _calmed(head, materials.skin_albedo, change, features, removed, detail)
@@ -164,14 +170,31 @@ def _calmed(
             added = added - share * bare * dark
     bearded = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
     if bearded > 0:
-        where = _at(canvas.masks["beard"], size).clamp(0, 1) * skin_mask(head, size) * (1 - canvas.masks["lips"])
-        clear = (skin_mask(head, size) - where).clamp(0, 1)
-        weight = _smoothed(clear[None], BEARD_MM).clamp_min(1e-3)
-        skin = _smoothed(log * clear, BEARD_MM) / weight
-        added = added + bearded * where * (skin + 0.4 * (log - _smoothed(log, LINE_MM)) - log)
+        lips = (3 * _smoothed(canvas.masks["lips"][None], LINE_MM)[0]).clamp(0, 1)
+        skin = skin_mask(head, size) * (1 - lips)
+        where = canvas.masks["beard"].clamp(0, 1) * skin
+        clear = (skin - where).clamp(0, 1)
+        # In the middle of a beard no clear skin is near: there the whole face's counts.
+        mean = (log * clear).sum((1, 2), keepdim=True) / clear.sum()
+        near, share = _smoothed(log * clear, BEARD_MM), _smoothed(clear[None], BEARD_MM)
+        target = (near + FAR_SHARE * mean) / (share + FAR_SHARE)
+        coarse = _smoothed(log, LINE_MM)
+        # A beard only darkens: what is as light as the cheeks has none.
+        lighter = (target - coarse) * ((target - coarse).mean(0) / BEARD_LOG).clamp(0, 1)
+        added = added + bearded * where * (lighter - HAIR_PATTERN * (log - coarse))
     if detail != 1:
         added = added + (detail - 1) * bare * (log - _smoothed(log, LINE_MM))
     return added
+
+
+def _bare_scalp(head: HeadModel, albedo: UInt8[Tensor, "3 U U"]) -> Float[Tensor, "U U"]:
+    """1 where a photo's map shows skin, 0 on the hair of the scalp, which is no darker for a darker skin. Told by how
+    far the colour lies from the face's."""
+    face = skin_mask(head, albedo.shape[-1])
+    log = log_albedo(albedo.float() / 255)
+    tone = (log * face).sum((1, 2)) / face.sum()
+    unlike = (_smoothed(log, SPOT_MM) - tone[:, None, None]).square().mean(0) / HAIR_LOG**2
+    return torch.maximum(face, torch.exp(-0.5 * unlike))
 
 
 def _at(image: Float[Tensor, "S S"], size: int) -> Float[Tensor, "{size} {size}"]:
