@@ -153,7 +153,7 @@ def picture_pairs(head: HeadModel, person: MapSample, count: int, seed: int, siz
         seen = render_heads(head, shape, expression, albedo, eye, camera, attach_to_camera(light, camera))
         # Stored without its background, which is drawn anew whenever a picture is used.
         color = linear_to_srgb((seen.color_linear / seen.alpha.clamp_min(1e-3)).clamp(0, 1))
-    pictures = (torch.cat([color, seen.alpha.clamp(0, 1)], dim=1) * 255).round().to(torch.uint8)
+    pictures = (torch.cat([color, seen.alpha.clamp(0, 1)], dim=1) * 255).round().to(torch.uint8).contiguous()
     values = torch.stack([values_of(head, labels, s, e) for s, e in zip(shape, expression, strict=True)])
     return Pairs(pictures, values)
 
