@@ -189,11 +189,12 @@ def load_mapper() -> Mapper:
 
 @dataclass(frozen=True)
 class MapperSettings:
-    """instructions: drawn from the grammar. nonsense: texts of random letters beside them, as a share, which mean
-    nothing. passes: over all of them. letters_dropped: share of texts whose pieces are hidden in a pass, so that the
-    embedding is read too; embedding_dropped: the other way round."""
+    """instructions: drawn from the grammar to learn from; tested: others, to measure on. nonsense: texts of random
+    letters among them, as a share, which mean nothing. passes: over all of them. letters_dropped: share of texts whose
+    pieces are hidden in a pass, so that the embedding is read too; embedding_dropped: the other way round."""
 
     instructions: int = 30_000
+    tested: int = 2_000
     nonsense: float = 0.05
     passes: int = 8
     batch: int = 256
@@ -318,6 +319,23 @@ def train_mapper(
             if progress is not None:
                 progress((step + 1) / steps, float(loss.detach()))
     return Mapper(network.eval().requires_grad_(False), model, probe_of(model))
+
+
+def trained_on_grammar(
+    model: TextImageModel,
+    settings: MapperSettings | None = None,
+    progress: Callable[[float, float], None] | None = None,
+) -> tuple[Mapper, dict[str, MapperQuality]]:
+    """The mapper that the whole grammar teaches, and how well it reads new instructions in wordings that it has seen
+    ("known") and in others ("held out")."""
+    settings = settings or MapperSettings()
+    lessons = draw_lessons(settings.instructions, np.random.default_rng(settings.seed), False, settings.nonsense)
+    mapper = train_mapper(model, lessons, settings, progress)
+    quality = {}
+    for name, held_out in (("known", False), ("held out", True)):
+        asked = draw_lessons(settings.tested, np.random.default_rng((settings.seed, 1, held_out)), held_out)
+        quality[name] = measure_mapper(mapper, asked)
+    return mapper, quality
 
 
 def _loss(out: Float[Tensor, "B 2 4 N"], lessons: Lessons, batch: Int[Tensor, "B"]) -> Float[Tensor, ""]:
