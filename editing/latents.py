@@ -33,14 +33,13 @@ from core.synthesis.people import LABEL_NAMES, Person, person_with
 from editing.attributes import DETAIL_LIMIT, GROUPS, HIGH, INDEX, LOW, SPREAD, Subject, labels_in, part_values
 
 GroupName = Literal["albedo", "person", "shape", "expression", "iris", "hair", "detail"]
-Lock = Literal["shape", "skin", "expression"]
 
 IRIS_LABELS = ("iris_melanin", "iris_green")
 HAIR_LABELS = ("hair_melanin", "hair_redness", "grey")
 PERSON_LABELS = tuple(name for name in LABEL_NAMES if name not in (*IRIS_LABELS, *HAIR_LABELS))
 LABEL_GROUPS: dict[GroupName, tuple[str, ...]] = {"person": PERSON_LABELS, "iris": IRIS_LABELS, "hair": HAIR_LABELS}
 # Which groups a lock holds. The colour of the eyes is no skin: "green eyes" with the skin locked is a fair wish.
-LOCKED: dict[Lock, tuple[GroupName, ...]] = {
+LOCKED: dict[str, tuple[GroupName, ...]] = {
     "shape": ("shape",),
     "skin": ("albedo", "person", "hair", "detail"),
     "expression": ("expression",),
@@ -229,7 +228,7 @@ def _share_inside(start: Float[Tensor, "C"], end: Float[Tensor, "C"], radius: fl
     return max((-b + math.sqrt(max(b * b - 4 * a * c, 0.0))) / (2 * a), 0.0)
 
 
-def locked(base: EditLatent, latent: EditLatent, locks: Collection[Lock]) -> EditLatent:
+def locked(base: EditLatent, latent: EditLatent, locks: Collection[str]) -> EditLatent:
     """The latent with the locked groups of the base. Raises LikenessError for a lock that there is not."""
     unknown = [lock for lock in locks if lock not in LOCKED]
     if unknown:
