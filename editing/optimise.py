@@ -31,7 +31,7 @@ from core.render import attach_to_camera, studio_light
 from core.synthesis.people import Labels, iris_colour
 from editing.attributes import Subject
 from editing.directions import text_direction
-from editing.latents import LOCKED, EditLatent, GroupName, Lock, latent_of, plausible
+from editing.latents import LOCKED, EditLatent, GroupName, latent_of, plausible
 from editing.skin import edited_materials
 from editing.text_image import TextImageModel
 from editing.views import camera_of, render_heads
@@ -114,13 +114,13 @@ def optimise(
     start: EditLatent,
     clauses: Sequence[tuple[str, float]],
     keep_identity: float = 0.5,
-    locks: Collection[Lock] = (),
+    locks: Collection[str] = (),
     settings: OptimiseSettings | None = None,
 ) -> Iterator[Step]:
     """Move the latent from the start so that the head's pictures differ from the unedited one's as the clauses say.
 
     clauses: words without degree and negation, and amount (`editing.prompts.Clause`). start: where another method's
-    edit has the head. keep_identity: 0 .. 1. locks: groups that stay as the start has them. Yields each step as it is
+    edit has the head. keep_identity: 0 .. 1. locks: of `editing.latents.LOCKED`, what stays as the start has it. Yields each step as it is
     made; stop asking for more to cancel. The same arguments give the same steps. Nothing to move, or a text that says
     nothing to the model, yields the start and ends. Raises LikenessError where keep_identity is out of range.
     """
