@@ -120,9 +120,10 @@ def optimise(
     """Move the latent from the start so that the head's pictures differ from the unedited one's as the clauses say.
 
     clauses: words without degree and negation, and amount (`editing.prompts.Clause`). start: where another method's
-    edit has the head. keep_identity: 0 .. 1. locks: of `editing.latents.LOCKED`, what stays as the start has it. Yields each step as it is
-    made; stop asking for more to cancel. The same arguments give the same steps. Nothing to move, or a text that says
-    nothing to the model, yields the start and ends. Raises LikenessError where keep_identity is out of range.
+    edit has the head. keep_identity: 0 .. 1. locks: of `editing.latents.LOCKED`, what stays as the start has it. Yields
+    each step as it is made; stop asking for more to cancel. The same arguments give the same steps. Nothing to move, or
+    a text that says nothing to the model, yields the start and ends. Raises LikenessError where keep_identity is out of
+    range.
     """
     settings = settings or OptimiseSettings()
     if not 0 <= keep_identity <= 1:  # also true of NaN
