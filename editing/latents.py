@@ -29,7 +29,7 @@ from core.albedo.bundled import albedo_gan
 from core.errors import LikenessError
 from core.generation import generator_latent
 from core.head import HeadModel, load_head
-from core.synthesis.people import LABEL_NAMES, Person, person_with
+from core.synthesis.people import ANCESTRIES, LABEL_NAMES, Person, person_with
 from editing.attributes import DETAIL_LIMIT, GROUPS, HIGH, INDEX, LOW, SPREAD, Subject, labels_in, part_values
 
 GroupName = Literal["albedo", "person", "shape", "expression", "iris", "hair", "detail"]
@@ -38,6 +38,11 @@ IRIS_LABELS = ("iris_melanin", "iris_green")
 HAIR_LABELS = ("hair_melanin", "hair_redness", "grey")
 PERSON_LABELS = tuple(name for name in LABEL_NAMES if name not in (*IRIS_LABELS, *HAIR_LABELS))
 LABEL_GROUPS: dict[GroupName, tuple[str, ...]] = {"person": PERSON_LABELS, "iris": IRIS_LABELS, "hair": HAIR_LABELS}
+# What of a person the albedo generator draws; all else is the painter's (core.generation.DRAWN).
+GENERATED = (
+    *("age_years", "gender", "weight", *ANCESTRIES, "melanin", "haemoglobin", "mottling", "pores", "oiliness"),
+    *("wrinkles", "sag", "lip_redness"),
+)
 # Which groups a lock holds. The colour of the eyes is no skin: "green eyes" with the skin locked is a fair wish.
 LOCKED: dict[str, tuple[GroupName, ...]] = {
     "shape": ("shape",),
@@ -159,9 +164,10 @@ def moved(subject: Subject, change: Float[Tensor, "N"]) -> EditLatent:
     person, parts = GROUPS["person"], GROUPS["part"]
     shape, albedo = base.group("shape"), base.group("albedo")
     if not torch.equal(values[person], subject.values[person]):
-        other = person_after(head, subject.person, labels_in(values))
+        labels = labels_in(values)
+        other = person_after(head, subject.person, labels)
         shape = shape + (other.shape - subject.person.shape).to(shape)
-        albedo = albedo + (_common_w(other) - _common_w(subject.person))
+        albedo = albedo + (skin_latent(head, subject.person, labels) - generator_latent(subject.person)).mean(0)
     directions = head.attribute_directions[len(head.attribute_names) - (parts.stop - parts.start) :]
     return base.replaced(
         albedo=albedo,
@@ -181,8 +187,12 @@ def person_after(head: HeadModel, person: Person, labels: dict[str, float]) -> P
     return person_with(person, head, **labels) if changed else person
 
 
-def _common_w(person: Person) -> Float[Tensor, "W"]:
-    return generator_latent(person).mean(0)
+def skin_latent(head: HeadModel, person: Person, labels: dict[str, float]) -> Float[Tensor, "L W"]:
+    """The person in the generator after a change of labels. What the painter draws and the generator hardly knows, a
+    beard or freckles, does not move it: it would only tint the skin all over."""
+    changed = {n: x for n, x in labels.items() if n in GENERATED and abs(x - getattr(person.labels, n)) > 1e-6}
+    kept = {n: getattr(person.labels, n) for n in LABEL_NAMES if n not in changed}
+    return generator_latent(person_with(person, head, **kept, **changed) if changed else person)
 
 
 def plausible(base: EditLatent, latent: EditLatent, slack: float = 1.0) -> EditLatent:

@@ -25,10 +25,11 @@ from core.materials import Materials, paint_eye
 from core.synthesis.features import Features, canvas_of, draw_features
 from core.synthesis.heads import paint_eyes
 from core.synthesis.people import Person, iris_colour
+from core.synthesis.skins import paint_albedo
 from core.texture import skin_mask
 from core.transfer import changed, enlarged, transferred
 from editing.attributes import Subject
-from editing.latents import IRIS_LABELS, EditLatent, person_after
+from editing.latents import GENERATED, IRIS_LABELS, EditLatent, latent_of, person_after
 
 # Strewn over the skin, nobody knows where on a photo: they are added where the painter has them, and calmed away.
 SPOTS = ("freckles", "moles", "age_spots", "blemishes", "scars")
@@ -78,9 +79,7 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
     labels = after.labels()
     other = person_after(head, person, labels)
     if subject.exact:
-        drawn, features = skin_of(head, other, _decoded(subject, after), size)
-        start = functional.interpolate(materials.skin_albedo[None].float() / 255, size=(size, size), mode="area")[0]
-        change = log_albedo(drawn.float() / 255) - log_albedo(start)
+        change, features = _known_change(head, subject, after, other, size)
         removed: Mapping[str, float] = {}
     else:
         change, features, removed = _guessed_change(head, subject, before, after, other, size)
@@ -104,6 +103,35 @@ def _decoded(subject: Subject, latent: EditLatent) -> Float[Tensor, "3 G G"]:
     return albedo_gan().decode(of_head + (latent.group("albedo") - of_head.mean(0)))
 
 
+def _known_change(
+    head: HeadModel, subject: Subject, after: EditLatent, other: Person, size: int
+) -> tuple[Float[Tensor, "3 U U"], Features]:
+    """The change of log albedo of a head whose person is known, and what is on the skin after it.
+
+    First what the generator draws changes, then what only the painter knows. The second step is the painter's alone:
+    brought together with a generator that has heard of no beard, a beard would be paler.
+    """
+    old, new = asdict(subject.person.labels), asdict(other.labels)
+    between = person_after(head, subject.person, old | {name: new[name] for name in GENERATED})
+    change, features = torch.zeros(3, size, size), draw_features(head, between, size)
+    if not torch.equal(after.group("albedo"), latent_of(subject).group("albedo")) or between is not subject.person:
+        drawn, _ = skin_of(head, between, _decoded(subject, after), size)
+        start = functional.interpolate(
+            subject.avatar.materials.skin_albedo[None].float() / 255, (size, size), mode="area"
+        )
+        change = log_albedo(drawn.float() / 255) - log_albedo(start[0])
+    if any(new[name] != old[name] for name in new if name not in GENERATED):
+        painted = _painted(head, between, features, size)
+        features = draw_features(head, other, size)
+        change = change + (_painted(head, other, features, size) - painted)
+    return change, features
+
+
+def _painted(head: HeadModel, person: Person, features: Features, size: int) -> Float[Tensor, "3 U U"]:
+    """Log albedo of the painter's own map."""
+    return log_albedo(paint_albedo(head, person, features, size, None).float() / 255)
+
+
 def _guessed_change(
     head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, other: Person, size: int
 ) -> tuple[Float[Tensor, "3 U U"], Features, Mapping[str, float]]:
@@ -116,17 +144,22 @@ def _guessed_change(
         if old[name] > LEAST_AMOUNT and new[name] < old[name]
     }
     none = dict.fromkeys(SPOTS, 0.0)
-    # Three steps: what is taken away goes, the rest of the person changes, what comes is added.
+    # First all but what is added to the skin, whose pattern is smoothed away; then that, with its pattern.
     common = none | {name: min(old[name], new[name]) for name in LAYERS}
     gained = {name: max(new[name] - old[name], 0.0) for name in SPOTS}
     without = person_after(head, other, new | common)
-    generated = _decoded(subject, after)
-    plain, features = skin_of(head, without, generated, size)
-    start, _ = skin_of(head, person_after(head, subject.person, old | none), _decoded(subject, before), size)
-    change = _smoothed(log_albedo(plain.float() / 255) - log_albedo(start.float() / 255), PATTERN_MM)
+    features = draw_features(head, without, size)
+    change = torch.zeros(3, size, size)
+    start = person_after(head, subject.person, old | none)
+    if asdict(start.labels) != asdict(without.labels) or not _same(before, after, "albedo"):
+        skins = (skin_of(head, p, _decoded(subject, at), size)[0] for p, at in ((without, after), (start, before)))
+        plain, was = (log_albedo(skin.float() / 255) for skin in skins)
+        change = _smoothed(plain - was, PATTERN_MM)
     if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
-        full, features = skin_of(head, person_after(head, other, new | gained), generated, size)
-        change = change + (log_albedo(full.float() / 255) - log_albedo(plain.float() / 255))
+        painted = _painted(head, without, features, size)
+        full = person_after(head, other, new | gained)
+        features = draw_features(head, full, size)
+        change = change + (_painted(head, full, features, size) - painted)
     return change, features, removed
 
 
@@ -211,7 +244,8 @@ def _relief(
     roughness, normals = relief_of(head, other, features)
     made = {"skin_roughness": roughness} if subject.exact else {}
     if not subject.exact:
-        _, start = relief_of(head, subject.person, draw_features(head, subject.person, RELIEF_PX))
+        size = min(len(features.wrinkles), RELIEF_PX)
+        _, start = relief_of(head, subject.person, draw_features(head, subject.person, size))
         normals = (normals.int() - start.int() + FLAT[:, None, None]).clamp(0, 255).to(torch.uint8)
     if detail != 1 and subject.exact:
         normals = (
