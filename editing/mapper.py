@@ -5,8 +5,8 @@ text as an input and is trained once, over the whole grammar of `editing.prompts
 It reads what the table has no phrase for, made of words, or of letters, that the grammar has.
 
 How a change depends on the head is known, and built in: "older" adds, whoever it is, and "blue eyes" leads from any
-colour to the same. So the network gives for each attribute whether the text is about it, what is added, and how far it
-is pulled to which value; all three for the text and for its opposite.
+colour to the same. So the network gives for each attribute whether the text is about it, what is added, and to which
+value it is pulled; all for the text and for its opposite.
 """
 
 from __future__ import annotations
@@ -94,14 +94,18 @@ def pieces_of(text: str, buckets: int) -> list[int]:
 
 
 def amounts_of(
-    out: Float[Tensor, "B 4 N"], values: Float[Tensor, "B N"]
+    out: Float[Tensor, "B 4 N"], values: Float[Tensor, "B N"], share: float = 1.0
 ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
-    """Logit of being meant, and the change in spreads if it is, of heads with these values."""
+    """Logit of being meant, and the change in spreads if it is, of heads with these values.
+
+    As `editing.words.Move` has it: an attribute is pulled to its goal from either side, or moves by what is added and
+    at least as far as the goal, or something between the two. share: of the change; beyond 1, no goal is passed.
+    """
     meant, added, pull, goal = out.unbind(1)
-    here = (values - MIDDLE) / SPREAD
-    ends = (HIGH - LOW) / SPREAD
-    target = (torch.sigmoid(goal) - 0.5) * ends
-    return meant, added + torch.sigmoid(pull) * (target - here)
+    missing = (torch.sigmoid(goal) - 0.5) * (HIGH - LOW) / SPREAD - (values - MIDDLE) / SPREAD
+    farther = torch.where(added >= 0, torch.maximum(added, missing), torch.minimum(added, missing))
+    pulled = torch.sigmoid(pull)
+    return meant, pulled * min(share, 1.0) * missing + (1 - pulled) * share * farther
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,18 +125,14 @@ class Mapper:
         """
         if amount == 0:
             return torch.zeros_like(values)
-        meant, spreads = self._read([core], 1.0 if amount > 0 else -1.0, values[None])
-        wanted = abs(float(amount)) * torch.where(meant[0] > 0, spreads[0], 0) * SPREAD
+        with torch.no_grad():
+            embedded = self.model.embed_text([core]).float().cpu()
+            out = self.network(embedded, *_bags([pieces_of(core, self.network.config.buckets)]))
+        sign = SIGNS.index(1.0 if amount > 0 else -1.0)
+        meant, spreads = amounts_of(out[:, sign], values[None], abs(float(amount)))
+        wanted = torch.where(meant[0] > 0, spreads[0], 0) * SPREAD
         low, high = torch.minimum(LOW, values), torch.maximum(HIGH, values)
         return (values + wanted).clamp(low, high) - values
-
-    def _read(
-        self, texts: list[str], sign: float, values: Float[Tensor, "B N"]
-    ) -> tuple[Float[Tensor, "B N"], Float[Tensor, "B N"]]:
-        with torch.no_grad():
-            embedded = self.model.embed_text(texts).float().cpu()
-            out = self.network(embedded, *_bags([pieces_of(text, self.network.config.buckets) for text in texts]))
-            return amounts_of(out[:, SIGNS.index(sign)], values)
 
     def save(self, path: Path) -> None:
         """As safetensors, in half floats."""
