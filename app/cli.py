@@ -1,4 +1,4 @@
-"""The command line: `python -m app reconstruct | generate | synthesize | render | export | info | serve`.
+"""The command line: `python -m app reconstruct | generate | edit | synthesize | render | export | info | serve` ...
 
 Exit codes: 0 all went well; 1 something failed, with a sentence on stderr; 2 wrong usage. Results go to stdout, as JSON
 with ``--json``; progress and problems to stderr. torch and everything above it is imported when a command starts to
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_a
 
 import typer
 
+from app.cli_edit import edit, evaluate
 from app.cli_train import train
 from core.errors import FileError, LikenessError, PhotoError
 
@@ -65,6 +66,8 @@ cli = typer.Typer(
 )
 
 cli.add_typer(train, name="train")
+cli.command()(edit)
+cli.command()(evaluate)
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:

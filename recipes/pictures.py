@@ -27,7 +27,7 @@ from core.materials import Materials
 from core.pipeline import generate
 from core.render import fragments, render_head
 from core.synthesis.painting import paint_materials, random_look
-from recipes import albedo_pictures, screens
+from recipes import albedo_pictures, editing_pictures, screens
 from recipes.drawing import colour_of, draw, fitted, portrait, portrait_camera, sheet, to_image, with_expression
 
 log = logging.getLogger("pictures")
@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 JPEG_QUALITY = 88
+SMALL_QUALITY = 84  # sheets of many small heads
 SCREEN_QUALITY = 82  # text and plain areas bear it
 
 
@@ -234,10 +235,11 @@ DRAWN: dict[str, Callable[[HeadModel], Image.Image]] = {
     "atlas": atlas,
     "embedding": embedding,
 }
-PICTURES = (*DRAWN, *albedo_pictures.PICTURES, *screens.SCREENS)
+PICTURES = (*DRAWN, *albedo_pictures.PICTURES, *editing_pictures.PICTURES, *screens.SCREENS)
 # What --only knows besides single pictures: "albedo" is whatever a new generator changes.
 GROUPS: dict[str, tuple[str, ...]] = {
     "albedo": ("random_heads", "expressions", "atlas", "hero", "stages", *albedo_pictures.PICTURES),
+    "editing": tuple(editing_pictures.PICTURES),
     "screens": tuple(screens.SCREENS),
 }
 
@@ -269,6 +271,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in chosen:
         if name in DRAWN:
             save(name, DRAWN[name](head), JPEG_QUALITY)
+        elif name in editing_pictures.PICTURES:
+            save(name, editing_pictures.PICTURES[name](head), SMALL_QUALITY)
         elif name in albedo_pictures.PICTURES:
             picture = albedo_pictures.PICTURES[name](head, given)
             if picture is None:

@@ -3,7 +3,8 @@
 FILE is what ``python -m benchmarks --json FILE`` wrote; it gives docs/benchmarks.md and the numbers in the README.
 What the bundled files say about themselves, and texels per millimetre (which needs anny, see requirements-build.txt),
 go into docs/head_model.md and assets/README.md. A table whose source is absent stays as it is, and the command says so.
-docs/head_prior.md has its own command, ``python -m recipes.prior``.
+docs/head_prior.md has its own command, ``python -m recipes.prior``. ``--editing FILE`` takes what ``python -m app
+evaluate editing --out FOLDER`` wrote and fills docs/editing.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from core.errors import LikenessError
 
 ROOT = ASSETS.parent
 README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
+EDITING = ROOT / "docs" / "editing.md"
 HEAD_MODEL, ASSETS_README = ROOT / "docs" / "head_model.md", ASSETS / "README.md"
 
 
@@ -228,6 +230,69 @@ def headline(results: Mapping[str, Any], before: str = "") -> str:
     return table((where, ""), dict(rows).items())
 
 
+# ------------------------------------------------------------------------------------------------- editing
+
+
+def editing_sections(results: Mapping[str, Any]) -> dict[str, str]:
+    """The sections of docs/editing.md."""
+    methods = results["methods"]
+    kinds = dict.fromkeys(kind for method in methods for kind in method["success"])
+    rows = [(f"success: {kind}", *(_share(m["success"].get(kind)) for m in methods)) for kind in kinds]
+    for title, key, digits in (
+        ("leakage into looks, sd", "leakage", 3),
+        ("leakage into expressions, of 0.3", "expression_leakage", 3),
+        ("shape moved, mm", "shape_mm", 2),
+        ("the skin's texture, correlation with before", "skin", 3),
+    ):
+        rows.append((title, *(_with_interval(m[key], digits) for m in methods)))
+    rows.append(("recognised by shape among 500 others", *(_share(m["recognised"]) for m in methods)))
+    for title, key in (("preview", "preview"), ("final", "final"), ("reading a head, once", "read")):
+        rows.append((f"seconds: {title}", *(number(m["seconds"][key]) for m in methods)))
+    for title, key in (("removing is exact", "removed"), ("order does not matter", "order")):
+        rows.append((title, *(f"{m['exact'][key]} of {m['exact']['of']}" for m in methods)))
+    tried = ", ".join(f"{m['method']}: {sum(m['verdicts'].values())}" for m in methods)
+    bars = [
+        (bar["name"], bar["wanted"], *("pass" if m["bars"][i]["passed"] else "**fail**" for m in methods))
+        for i, bar in enumerate(methods[0]["bars"])
+    ]
+    names = tuple(m["method"] for m in methods)
+    failing = "; ".join(f"*{prompt}* ({count})" for prompt, count in list(methods[0]["failing"].items())[:8])
+    kinds_of_heads = [head["kind"] for head in results["heads"]]
+    about = (
+        f"{kinds_of_heads.count('generated')} generated heads and {kinds_of_heads.count('photo')} of photos; tries: "
+        f"{tried}. In brackets the 95 % confidence interval."
+    )
+    judges = [
+        (
+            row["title"],
+            row["how"],
+            number(row["painted"]),
+            number(row["generated"]),
+            f"{row['spread']:.3g} {row['unit']}",
+        )
+        for row in results["oracles"]
+    ]
+    header = ("judge", "how", "correlation, painted", "correlation, generated", "spread over people")
+    return {
+        "editing_results": f"{about}\n\n{table(('', *names), rows)}",
+        "editing_bars": table(("bar", "wanted", *names), bars),
+        "editing_failing": f"What *{names[0]}* fails at, and on how many heads: {failing or 'nothing'}.",
+        "editing_oracles": table(header, judges),
+    }
+
+
+def _share(estimate: Mapping[str, Any] | None) -> str:
+    if estimate is None or not estimate["of"]:
+        return "n/a"
+    return f"{100 * estimate['value']:.1f} % [{100 * estimate['low']:.1f}, {100 * estimate['high']:.1f}]"
+
+
+def _with_interval(estimate: Mapping[str, Any], digits: int) -> str:
+    return " ".join(
+        (f"{estimate['value']:.{digits}f}", f"[{estimate['low']:.{digits}f}, {estimate['high']:.{digits}f}]")
+    )
+
+
 # ------------------------------------------------------------------------------------------------- assets
 
 
@@ -264,11 +329,23 @@ def texels(size: int = 1024) -> str | None:
     return table((f"texels per mm in a {size} px map", "Likeness", "MakeHuman's atlas", "ratio"), rows)
 
 
+def _read(parser: argparse.ArgumentParser, option: str, path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        parser.error(f"{option}: {path} could not be read ({error}).")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.tables", description=__doc__)
     parser.add_argument("--benchmarks", type=Path, metavar="FILE", help="what `python -m benchmarks --json FILE` wrote")
+    parser.add_argument("--editing", type=Path, metavar="FILE", help="what `python -m app evaluate editing` wrote")
     options = parser.parse_args(arguments)
+    if options.editing is not None:
+        update(EDITING, editing_sections(_read(parser, "--editing", options.editing)))
+        if options.benchmarks is None:
+            return 0
     try:
         facts = asset_facts()
     except LikenessError as error:
@@ -283,10 +360,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.benchmarks is None:
         print("docs/benchmarks.md: left as it is; name the results with --benchmarks.")
         return 0
-    try:
-        results = json.loads(options.benchmarks.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        parser.error(f"--benchmarks: {options.benchmarks} could not be read ({error}).")
+    results = _read(parser, "--benchmarks", options.benchmarks)
     update(BENCHMARKS, benchmark_sections(results))
     update(README, {"numbers": headline(results, section(README.read_text(encoding="utf-8"), "numbers"))})
     return 0
