@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.data_classes import FileData
@@ -19,6 +19,9 @@ from gradio.events import api
 
 from app import making
 from app.handlers import FACES, Handlers, PageUpdate
+
+if TYPE_CHECKING:
+    from editing.edit import TextEdit
 
 Answer = tuple[dict[str, Any] | None, dict[str, Any]]
 
@@ -91,6 +94,29 @@ def publish(actions: Handlers) -> None:
         """
         yield from _answers(actions.reshape(session_of(request), numbers(attributes, "attribute")))
 
+    def edit(
+        request: gr.Request,
+        prompt: str | list[Any],
+        strength: float = 1.0,
+        keep_identity: float = 0.5,
+        locks: list[str] | None = None,
+        method: str = "mixed",
+        model: str = "bundled",
+    ) -> Iterator[Answer]:
+        """Change the session's head in words.
+
+        prompt: a text such as "older, smiling", or a list of changes, each a text or a pair of a text and its strength;
+        these are all, so an empty list takes the words back. strength: of those that name none, from -1, the other way,
+        to 1.5. keep_identity: 0 lets the person change, 1 hardly. locks: what stays: shape, skin, expression. method:
+        mixed, table, mapper, directions or optimisation. model: bundled, or one of open_clip as model:pretrained.
+        Returns the head as a GLB file, and a report: clauses, what moved, what was not understood (unknown).
+        """
+        wish = {"keep_identity": keep_identity, "locks": locks, "method": method, "model": model}
+        usual = number(strength, "strength")
+        typed = prompt if isinstance(prompt, str) else None
+        clauses = [] if isinstance(prompt, str) else [_clause(entry, usual) for entry in _list(prompt, "prompt")]
+        yield from _answers(actions.edit(session_of(request), typed, words_of({**wish, "clauses": clauses}), usual))
+
     def undo(request: gr.Request) -> Iterator[Answer]:
         """Take back the last change of the session's head. Returns the head as a GLB file, and a report."""
         yield from _answers(actions.undo(session_of(request)))
@@ -107,7 +133,7 @@ def publish(actions: Handlers) -> None:
         """End what the session has going, in line or at work. Returns whether there was anything."""
         return actions.cancel(session_of(request))
 
-    for endpoint in (reconstruct, random_head, reshape, undo, redo, restore):
+    for endpoint in (reconstruct, random_head, reshape, edit, undo, redo, restore):
         # Gradio takes the types of the outputs from here, one component for each; of what is yielded, not of iterators.
         endpoint.__annotations__["return"] = tuple[FileData, dict[str, Any]]
         api(endpoint, api_name=endpoint.__name__, concurrency_limit=None)
@@ -151,6 +177,36 @@ def numbers(value: Any, what: str) -> dict[str, float]:
     if not isinstance(value, Mapping):
         raise _error(f'The {what}s were expected as names with numbers, such as {{"age": 1}}.')
     return {str(name): number(amount, f"{what} {name}") for name, amount in value.items()}
+
+
+def prompt_of(value: Any) -> str | None:
+    """What was typed, None for nothing."""
+    return value if isinstance(value, str) else None
+
+
+def words_of(wish: Mapping[str, Any]) -> TextEdit:
+    """What is asked for in words, from plain values. Raises gr.Error for what is of another kind; texts, ranges and
+    names are checked by the core."""
+    clauses = [_clause(entry, 1.0) for entry in _list(wish.get("clauses"), "clauses")]
+    keep_identity = number(wish.get("keep_identity"), "keep_identity")
+    locks = [str(lock) for lock in _list(wish.get("locks"), "locks")]
+    return making.text_edit(clauses, keep_identity, locks, str(wish.get("method")), str(wish.get("model")))
+
+
+def _clause(entry: Any, usual: float) -> tuple[str, float]:
+    """A change and its strength, from a text or a pair."""
+    text, strength = entry if isinstance(entry, list | tuple) and len(entry) == 2 else (entry, usual)
+    if not isinstance(text, str):
+        raise _error('Each change was expected as a text, such as "older", or as a pair such as ["older", 0.5].')
+    return text, number(strength, "strength")
+
+
+def _list(value: Any, what: str) -> Sequence[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list | tuple):
+        raise _error(f"The {what} was expected as a list, or as a text.")
+    return value
 
 
 def number(value: Any, what: str) -> float:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import base64
 import logging
 import re
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from app import making
 from app.files import Upload
 from app.making import Made, Maker, Order, PointPx, Source, Step, Wish
-from app.protocol import DropFirst, LoadHead, Message, SetFaces, SetPerson, SetPhoto, ShowProgress
-from app.sessions import GONE, NO_PHOTO, Edit, Head, Photo, Sessions, Visitor
+from app.protocol import DropFirst, LoadHead, Message, SetFaces, SetPerson, SetPhoto, SetWords, ShowProgress
+from app.sessions import GONE, NO_HEAD, NO_PHOTO, NO_WORDS, Edit, Head, Photo, Published, Sessions, Visitor
 from app.work import Cancelled, Finished, Replaced, Reported, Waiting, Work
 from core.errors import LikenessError
 
 if TYPE_CHECKING:
     from core.avatar import Avatar
+    from editing.edit import Editor, Moved, TextEdit
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +37,9 @@ logger = logging.getLogger(__name__)
 WELCOME = Wish(7)
 # Random faces that are drawn at once.
 FACES = 9
+# Changes in words that a head may have at once, and letters of a text-image model's name.
+CLAUSES = 16
+MODEL_LETTERS = 100
 # The photos of one person. Left and right are the person's own: which side of the face the photo shows.
 SIDES = ("left", "right")
 
@@ -76,6 +82,17 @@ class Shape:
     redo: bool
     restore: bool
     photo: bool
+
+
+@dataclass(frozen=True)
+class Worded:
+    """A head that words have changed, finished or on the way. moved: what changed, the most first. expression: as in
+    `LoadHead`. fraction: of a long search that is done, None where there is none."""
+
+    glb: bytes
+    moved: tuple[Moved, ...]
+    expression: Mapping[str, float]
+    fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,7 @@ class Handlers:
         self._work = work or Work()
         self._welcome_lock = threading.Lock()
         self._welcome: tuple[Head, bytes] | None = None
+        self._welcome_editor: Editor | None = None
 
     # -- Photos -------------------------------------------------------------------------------------
 
@@ -240,8 +258,8 @@ class Handlers:
                 messages.append(seen[event.photo_index])
                 visitor.reading = True
             if event.glb is not None:
-                path = self._publish_head(visitor, event.glb, "first.glb", original=False)
-                messages.append(LoadHead(self._address(path), "first.glb", final=False, original=True))
+                path = self._publish_head(visitor, event.glb, "first.glb", original=False, final=False)
+                messages.append(LoadHead(self._address(path), "first.glb", final=False, original=True, expression={}))
                 visitor.first = True
                 if event.camera is not None and 0 in seen:
                     seen[0] = _with_camera(seen[0], event.camera)
@@ -263,12 +281,12 @@ class Handlers:
                 self._files.withdraw(visitor.photo_head.picture)
             visitor.photo_head = head
             visitor.history, visitor.at = [Edit(None)], 0
-            update = self._show(visitor, head, made.glb, original=True, name=made.avatar.name)
+            update = self._show(visitor, head, Worded(made.glb, (), {}), original=True, name=made.avatar.name)
             return replace(update, stages=_rows(made.seconds, None), total_s=made.seconds.get("total"))
 
         seen: dict[int, SetPhoto] = {}
         try:
-            yield from self._do(visitor, task, "reconstructing the photo", done, step)
+            yield from self._do(visitor, task, "reconstructing the photo", done, step, quick=False)
         finally:
             self._sessions.tidy()
             # Of a photo that led to nothing the upload stays, for its preview, but a large one is not worth that.
@@ -322,7 +340,8 @@ class Handlers:
         truncation: float = making.TRUNCATION,
     ) -> Iterator[PageUpdate]:
         """Draw a head of nobody. amounts: by attribute of the shape, what to add to it. fixed: numbers by the names of
-        traits or labels; None: as in the random head on show, whose truncation is kept too."""
+        traits or labels; None: as in the random head on show, whose truncation is kept too. Words stay with their head:
+        another seed begins without."""
         visitor = self._sessions.visitor(session)
         try:
             if fixed is not None:
@@ -334,8 +353,8 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
             return
-        edit = Edit(wish, _nonzero(amounts))
-        yield from self._change(visitor, edit, "drawing a random head", lambda: visitor.record(edit))
+        edit = Edit(wish, _nonzero(amounts), _words_of(visitor, wish))
+        yield from self._change(visitor, edit, "drawing a random head", visitor.record)
 
     def faces(
         self, session: str, seeds: Sequence[int], fixed: Mapping[str, float], truncation: float = making.TRUNCATION
@@ -370,10 +389,65 @@ class Handlers:
 
     def reshape(self, session: str, amounts: Mapping[str, float]) -> Iterator[PageUpdate]:
         """Change the shape of the visitor's head. amounts: by attribute, all of them: those left out are 0."""
-        yield from self._edit(session, lambda visitor: Edit(visitor.edit.wish, _nonzero(amounts)))
+        yield from self._edit(session, lambda visitor: replace(visitor.edit, amounts=_nonzero(amounts)))
+
+    def edit(self, session: str, prompt: str | None, words: TextEdit, strength: float = 1.0) -> Iterator[PageUpdate]:
+        """Change the visitor's head by words. prompt: what was typed, whose clauses are added with this strength; None:
+        nothing. words: all others, with their own strengths, and how to go about it.
+
+        What is not understood is named, and changes nothing; the other clauses of the same text do.
+        """
+        visitor = self._sessions.visitor(session)
+        try:
+            if visitor.head is None:
+                raise LikenessError(NO_HEAD)
+            _check_model(words.model)
+            told = NO_WORDS
+            if prompt is not None:
+                words, told = self._heard(prompt, words, strength)
+        except LikenessError as error:
+            yield self._failed(visitor, error)
+            return
+        if told.rest and told.rest == prompt:
+            # Nothing of it was understood.
+            answer = replace(visitor.words, rest=prompt, unknown=told.unknown, suggestions=told.suggestions)
+            yield PageUpdate(messages=(answer,), problem=" ".join(told.unknown))
+            return
+        # The chips are there before the head is.
+        expression = dict(visitor.words.expression)
+        answer = replace(_set_words(words, visitor.words.moved, expression), rest=told.rest)
+        yield PageUpdate(messages=(replace(answer, unknown=told.unknown, suggestions=told.suggestions),))
+        edit = replace(visitor.edit, words=words if words.clauses else None)
+        for update in self._change(visitor, edit, "changing the head by words", visitor.record):
+            if update.report is not None:
+                yield replace(update, report={**update.report, "unknown": told.unknown})
+            else:
+                yield update
+
+    def _heard(self, prompt: str, words: TextEdit, strength: float) -> tuple[TextEdit, SetWords]:
+        """The words with the clauses of a text, and what there is to be said of it: rest, unknown, suggestions."""
+        reading = self._maker().read_prompt(prompt)
+        if reading.problem is not None:
+            raise LikenessError(reading.problem)
+        said = [word.sentence for word in reading.unknown]
+        clauses = {text.casefold(): (text, amount) for text, amount in words.clauses}
+        for clause in reading.clauses:
+            if clause.text.casefold() in clauses:
+                said.append(f"\u201c{clause.text}\u201d is there already. Its slider makes it stronger.")
+            clauses.setdefault(clause.text.casefold(), (clause.text, strength))
+        if len(clauses) > CLAUSES:
+            raise LikenessError(
+                f"With this there would be {len(clauses)} changes at once; a head has at most {CLAUSES}. "
+                "Remove some of them first."
+            )
+        rest = ", ".join(word.text for word in reading.unknown) if reading.clauses else prompt
+        meant = [word.suggestion for word in reading.unknown if word.suggestion]
+        return replace(words, clauses=tuple(clauses.values())), replace(
+            NO_WORDS, rest=rest, unknown=said, suggestions=meant
+        )
 
     def restore(self, session: str) -> Iterator[PageUpdate]:
-        """The head as it was before its shape was changed. Can be undone."""
+        """The head as it was before words and sliders changed it. Can be undone."""
         yield from self._edit(session, lambda visitor: Edit(visitor.edit.wish))
 
     def undo(self, session: str) -> Iterator[PageUpdate]:
@@ -391,7 +465,7 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
             return
-        yield from self._change(visitor, edit, "changing the shape", lambda: visitor.record(edit))
+        yield from self._change(visitor, edit, "changing the shape", visitor.record)
 
     def _step(self, session: str, by: int) -> Iterator[PageUpdate]:
         visitor = self._sessions.visitor(session)
@@ -403,29 +477,77 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
             return
-        yield from self._change(visitor, edit, "changing the shape", lambda: setattr(visitor, "at", at))
+        yield from self._change(visitor, edit, "changing the head", lambda _: setattr(visitor, "at", at))
 
-    def _change(self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[], None]) -> Iterator[PageUpdate]:
+    def _change(
+        self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[Edit], None]
+    ) -> Iterator[PageUpdate]:
         """Show the head of a step. recorded: called once it is there, to say where in the history that is."""
         held = self._held(visitor, edit.wish)
         if held is None and edit.wish is not None:
             text = f"Drawing random head number {edit.wish.seed} …"
             yield PageUpdate(messages=(ShowProgress(text, 0.3),))
 
-        def make() -> tuple[Head, bytes]:
+        def task(report: Callable[[Any], None]) -> tuple[Head, Edit, Worded, tuple[Line, ...]]:
             maker = self._maker()
             head = held or (_random(maker, edit.wish) if edit.wish is not None else None)
             if head is None:
                 raise LikenessError(GONE)
-            avatar = maker.reshape(head.avatar, edit.amounts) if edit.amounts else head.avatar
-            return head, maker.glb(avatar)
+            words, notes = _with_model(maker, edit.words)
 
-        def done(made: tuple[Head, bytes]) -> PageUpdate:
-            original = _original(visitor.head, edit)
-            recorded()
-            return self._show(visitor, made[0], made[1], original)
+            def worded(avatar: Avatar, moved: tuple[Moved, ...], fraction: float | None = None) -> Worded:
+                expression = {} if avatar is head.avatar else maker.expression(head.avatar, avatar)
+                shaped = maker.reshape(avatar, edit.amounts) if edit.amounts else avatar
+                return Worded(maker.glb(shaped), moved, expression, fraction)
 
-        yield from self._do(visitor, lambda _: make(), doing, done)
+            def progress(avatar: Avatar, fraction: float) -> bool:
+                # Raises where nobody waits for it any more.
+                report(worded(avatar, (), fraction))
+                return True
+
+            if words is None:
+                return head, edit, worded(head.avatar, ()), notes
+            editor = self._editor(visitor, maker, head)
+            if edit != visitor.edit:
+                first = editor.preview(words)
+                report(worded(first.avatar, first.moved))
+            last = editor.apply(words, progress)
+            return head, replace(edit, words=words), worded(last.avatar, last.moved), notes
+
+        def step(draft: Worded) -> PageUpdate:
+            assert edit.words is not None
+            path = self._publish_head(visitor, draft.glb, "preview.glb", original=False, final=False)
+            visitor.first = True
+            expression = dict(draft.expression)
+            messages = (
+                _set_words(edit.words, _moved_texts(draft.moved), expression),
+                LoadHead(self._address(path), "preview.glb", final=False, original=False, expression=expression),
+            )
+            if draft.fraction is None:
+                return PageUpdate(messages=messages, can_save=False)
+            update = _busy("Looking for the head that fits the words", draft.fraction, messages, ())
+            return replace(update, can_save=False)
+
+        def done(made: tuple[Head, Edit, Worded, tuple[Line, ...]]) -> PageUpdate:
+            head, final, result, notes = made
+            original = _original(visitor.head, final)
+            recorded(final)
+            update = self._show(visitor, head, result, original)
+            return replace(update, lines=(*(update.lines or ()), *notes))
+
+        quick = edit.words is None or edit.words.method != "optimisation"
+        yield from self._do(visitor, task, doing, done, step, quick=quick, private=edit.words is not None)
+
+    def _editor(self, visitor: Visitor, maker: Maker, head: Head) -> Editor:
+        """What applies words to a head: the one that is held, where it is of that head."""
+        shared = self._welcome_editor
+        if shared is not None and shared.avatar is head.avatar:
+            return shared
+        editor = visitor.editor
+        if editor is None or editor.avatar is not head.avatar:
+            editor = maker.editor(head.avatar)
+            self._sessions.keep_editor(visitor, editor)
+        return editor
 
     def _held(self, visitor: Visitor, wish: Wish | None) -> Head | None:
         """The head of a wish, None: of the photo, where it is there already."""
@@ -450,7 +572,7 @@ class Handlers:
                         self._welcome_lock.release()
             head, glb = self._welcome
             visitor.record(Edit(WELCOME))
-            yield self._show(visitor, head, glb, original=True)
+            yield self._show(visitor, head, Worded(glb, (), {}), original=True)
         except LikenessError as error:
             yield self._failed(visitor, error)
         except Exception:
@@ -472,6 +594,11 @@ class Handlers:
         try:
             with self._welcome_lock:
                 self._make_welcome()
+            assert self._welcome is not None
+            # What words need to know of a head, once for everybody: most people try them on this one first.
+            editor = self._maker().editor(self._welcome[0].avatar)
+            editor.preview(making.text_edit([("older", 1.0)], 0.5, [], "mixed", "bundled"))
+            self._welcome_editor = editor
         except Exception:
             logger.exception("The core could not be warmed up.")
 
@@ -494,18 +621,21 @@ class Handlers:
         task: Callable[[Callable[[Any], None]], Any],
         doing: str,
         done: Callable[[Any], PageUpdate],
-        step: Callable[[Step], PageUpdate] | None = None,
+        step: Callable[[Any], PageUpdate] | None = None,
         place: str | None = None,
+        quick: bool = True,
+        private: bool = False,
     ) -> Iterator[PageUpdate]:
-        """Do the work when its turn comes. step, done: what the page is told of an event and of the result. Without
-        a step the work is quick. place: whose place in line it takes, None: the visitor's."""
+        """Do the work when its turn comes. step, done: what the page is told of an event and of the result. place:
+        whose place in line it takes, None: the visitor's. quick: see `Work`. private: people's words are in it, which
+        no log may hold."""
         try:
-            with closing(self._work.run(place or visitor.session, task, quick=step is None)) as events:
+            with closing(self._work.run(place or visitor.session, task, quick)) as events:
                 for event in events:
                     if isinstance(event, Waiting):
                         update = _busy(event.sentence, 0.0, (), ())
                         yield replace(update, place=event)
-                    elif isinstance(event, Reported) and step is not None and isinstance(event.event, Step):
+                    elif isinstance(event, Reported) and step is not None and event.event is not None:
                         yield step(event.event)
                     elif isinstance(event, Finished):
                         yield done(event.result)
@@ -517,18 +647,26 @@ class Handlers:
         except LikenessError as error:
             yield self._failed(visitor, error)
         except Exception:
-            yield self._failed(visitor, _bug(doing))
+            yield self._failed(visitor, _bug(doing, private))
 
-    def _show(self, visitor: Visitor, head: Head, glb: bytes, original: bool, name: str | None = None) -> PageUpdate:
+    def _show(
+        self, visitor: Visitor, head: Head, worded: Worded, original: bool, name: str | None = None
+    ) -> PageUpdate:
         """The head of the step of the history on show."""
         stem = _file_stem(name or (f"head-{head.wish.seed}" if head.wish is not None else head.avatar.name))
-        path = self._publish_head(visitor, glb, f"{stem}.glb", original)
+        path = self._publish_head(visitor, worded.glb, f"{stem}.glb", original, final=True)
         visitor.head, visitor.reading, visitor.first = head, False, False
+        words, expression = visitor.edit.words, dict(worded.expression)
+        visitor.words = _set_words(words, _moved_texts(worded.moved), expression) if words is not None else NO_WORDS
+        if visitor.editor is not None and visitor.editor.avatar is not head.avatar:
+            visitor.editor = None
         return PageUpdate(
             lines=head.lines,
             busy=False,
             messages=(
-                LoadHead(self._address(path), f"{stem}.glb", final=True, original=original),
+                # Before the head: the sliders that the words have moved act at once.
+                visitor.words,
+                LoadHead(self._address(path), f"{stem}.glb", final=True, original=original, expression=expression),
                 head.photo,
                 _set_person(head),
                 ShowProgress(None, 1.0),
@@ -536,20 +674,21 @@ class Handlers:
             can_save=True,
             shape=self._shape(visitor),
             file=path,
-            report={**head.report, "attributes": dict(visitor.edit.amounts)},
+            report={**head.report, "attributes": dict(visitor.edit.amounts), **_words_report(words, worded.moved)},
         )
 
-    def _publish_head(self, visitor: Visitor, glb: bytes, name: str, original: bool) -> Path:
-        """Hold a head's file. Of the earlier ones stay the one before, which may still be on its way to a browser,
-        and the newest original, which the viewer compares with."""
+    def _publish_head(self, visitor: Visitor, glb: bytes, name: str, original: bool, final: bool) -> Path:
+        """Hold a head's file. Of the earlier ones stay the one before, which may still be on its way to a browser, the
+        newest final one, to which the page returns where another is not finished, and the newest original, which the
+        viewer compares with."""
         path = self._sessions.publish(visitor, glb, name)
-        visitor.published.append((path, original))
-        newest = [old for old, is_original in visitor.published if is_original][-1:]
-        needed = {*newest, *(old for old, _ in visitor.published[-2:])}
-        for old, _ in visitor.published:
+        heads = [*visitor.published, Published(path, original, final)]
+        originals, finals = [head for head in heads if head.original], [head for head in heads if head.final]
+        needed = {*originals[-1:], *finals[-1:], *heads[-2:]}
+        for old in heads:
             if old not in needed:
-                self._files.withdraw(old)
-        visitor.published = [(old, is_original) for old, is_original in visitor.published if old in needed]
+                self._files.withdraw(old.path)
+        visitor.published = [old for old in heads if old in needed]
         return path
 
     def _shape(self, visitor: Visitor) -> Shape:
@@ -558,7 +697,7 @@ class Handlers:
             edit.amounts,
             undo=visitor.at > 0,
             redo=visitor.at + 1 < len(visitor.history),
-            restore=bool(edit.amounts),
+            restore=bool(edit.amounts) or edit.words is not None,
             photo=visitor.head is not None and visitor.head.wish is None and "front" in visitor.photos,
         )
 
@@ -571,7 +710,7 @@ class Handlers:
         # The sliders too: they may stand where they would have led.
         known = visitor.head is not None
         if visitor.head is not None:
-            messages.append(_set_person(visitor.head))
+            messages += [_set_person(visitor.head), visitor.words]
         return PageUpdate(
             lines=(Line("info" if isinstance(error, Cancelled) else "problem", str(error)),),
             busy=False,
@@ -620,7 +759,7 @@ def _random(make: Maker, wish: Wish) -> Head:
 
 def _original(before: Head | None, edit: Edit) -> bool:
     """Whether a step is a new head, or one as it was before any change, rather than a change of the one before."""
-    if not edit.amounts and (edit.wish is None or edit.wish == Wish(edit.wish.seed)):
+    if not edit.amounts and edit.words is None and (edit.wish is None or edit.wish == Wish(edit.wish.seed)):
         return True
     seed, seed_before = (wish and wish.seed for wish in (edit.wish, before and before.wish))
     return before is None or seed != seed_before
@@ -633,6 +772,74 @@ def _set_person(head: Head) -> SetPerson:
     return SetPerson(
         head.wish.seed, dict(person.values), list(person.fixed), head.wish.truncation, dict(person.colours)
     )
+
+
+def _words_of(visitor: Visitor, wish: Wish) -> TextEdit | None:
+    """The words that stay where a random head is wished for: those of the same person."""
+    before = visitor.edit if visitor.history else None
+    same = before is not None and before.wish is not None and before.wish.seed == wish.seed
+    return before.words if before is not None and same else None
+
+
+def _check_model(name: str) -> None:
+    """Raises LikenessError for what no visitor may choose: a file of the server's."""
+    if len(name) > MODEL_LETTERS or re.search(r"[\\/~]|^local-dir:", name):
+        raise LikenessError(
+            "A text-image model is chosen here by its name in open_clip, as model:pretrained, such as "
+            "ViT-B-32:laion2b_s34b_b79k, or as bundled. Files are for the command line and for LIKENESS_CLIP."
+        )
+
+
+def _with_model(maker: Maker, words: TextEdit | None) -> tuple[TextEdit | None, tuple[Line, ...]]:
+    """The words with a model that is there, and what is to be said where that is another."""
+    if words is None or words.model == NO_WORDS.model:
+        return words, ()
+    try:
+        maker.load_model(words.model)
+    except LikenessError as error:
+        note = Line("warning", f"{error} The bundled model was used instead.")
+        return replace(words, model=NO_WORDS.model), (note,)
+    return words, ()
+
+
+def _set_words(words: TextEdit, moved: Sequence[str], expression: Mapping[str, float]) -> SetWords:
+    return SetWords(
+        clauses=[text for text, _ in words.clauses],
+        strengths=[strength for _, strength in words.clauses],
+        keep_identity=words.keep_identity,
+        locks=sorted(words.locks),
+        method=words.method,
+        model=words.model,
+        moved=list(moved),
+        expression=dict(expression),
+        rest=None,
+        unknown=[],
+        suggestions=[],
+    )
+
+
+def _moved_texts(moved: Sequence[Moved]) -> list[str]:
+    """What changed, for people: "age +26 years", "smile +0.6"."""
+    texts = []
+    for entry in moved:
+        years = entry.name == "age_years"
+        amount = f"{entry.amount:+.0f}" if years else f"{entry.amount:+.1f}"
+        texts.append(f"{entry.title} {amount.replace('-', chr(0x2212))}{' years' if years else ''}")
+    return texts
+
+
+def _words_report(words: TextEdit | None, moved: Sequence[Moved]) -> dict[str, Any]:
+    """What the API says of words, as plain values; nothing where there are none."""
+    if words is None:
+        return {}
+    return {
+        "clauses": [{"text": text, "strength": strength} for text, strength in words.clauses],
+        "keep_identity": words.keep_identity,
+        "locks": sorted(words.locks),
+        "method": words.method,
+        "model": words.model,
+        "moved": [{"name": entry.name, "title": entry.title, "amount": entry.amount} for entry in moved],
+    }
 
 
 def _of_faces(session: str) -> str:
@@ -661,8 +868,14 @@ def _problem(sentence: str) -> PageUpdate:
     return PageUpdate(lines=(Line("problem", sentence),), problem=sentence)
 
 
-def _bug(doing: str) -> LikenessError:
-    logger.exception("A bug while %s.", doing)
+def _bug(doing: str, private: bool = False) -> LikenessError:
+    kind, _, trace = sys.exc_info()
+    if private:
+        # Where it happened, and not what the exception says: that may repeat what somebody typed.
+        where = "".join(traceback.format_tb(trace))
+        logger.error("A bug while %s: %s\n%s", doing, kind.__name__ if kind else "unknown", where)
+    else:
+        logger.exception("A bug while %s.", doing)
     return LikenessError(
         f"Something went wrong in the program while {doing}; the head on show has not changed. "
         "Try again; if it happens again, please report it with the server's log."

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from core.avatar import Avatar
     from core.pipeline import Stage
     from core.synthesis.people import Labels
+    from editing.edit import Editor, TextEdit
+    from editing.prompts import Reading
 
 # So often, at least, does `reconstruct` yield: whoever reads it can stop in between.
 TICK_S = 0.5
@@ -121,7 +123,9 @@ class Maker:
 
     reconstruct: see the function of that name. reshape: `Avatar`, amounts by attribute -> `Avatar`. glb: `Avatar` ->
     GLB bytes. Of random heads: generate; person: who it will be, at once; faces: JPEGs of their faces, drawn together
-    because that is quicker; labels: numbers by the names of traits or labels -> labels.
+    because that is quicker; labels: numbers by the names of traits or labels -> labels. Of words: read_prompt: what
+    somebody typed, in clauses; editor: what applies them to a head; load_model: see whether a text-image model is
+    there, by its name; expression: by name, what a head's expression has over that of the one it was made of.
     """
 
     reconstruct: Callable[[Order], Generator[Step | Made | None, None, None]]
@@ -131,6 +135,10 @@ class Maker:
     person: Callable[[Wish], Person]
     faces: Callable[[Sequence[Wish]], list[bytes]]
     labels: Callable[[Mapping[str, float]], dict[str, float]]
+    read_prompt: Callable[[str], Reading]
+    editor: Callable[[Avatar], Editor]
+    load_model: Callable[[str], object]
+    expression: Callable[[Avatar, Avatar], dict[str, float]]
 
 
 @functools.cache
@@ -146,7 +154,45 @@ def core_maker() -> Maker:
         person=_person,
         faces=_faces,
         labels=generation.labels_from,
+        read_prompt=_read_prompt,
+        editor=_editor,
+        load_model=_load_model,
+        expression=_expression,
     )
+
+
+def text_edit(
+    clauses: Sequence[tuple[str, float]], keep_identity: float, locks: Sequence[str], method: str, model: str
+) -> TextEdit:
+    """What is asked for in words. Unchecked: that is the core's, when it is applied."""
+    from editing.edit import TextEdit
+
+    return TextEdit(tuple(clauses), keep_identity, frozenset(locks), method, model)
+
+
+def _read_prompt(text: str) -> Reading:
+    from editing.prompts import read_prompt
+
+    return read_prompt(text)
+
+
+def _editor(avatar: Avatar) -> Editor:
+    from editing.edit import Editor
+
+    return Editor(avatar)
+
+
+def _load_model(name: str) -> object:
+    from editing.text_image import load_model
+
+    return load_model(name)
+
+
+def _expression(before: Avatar, after: Avatar) -> dict[str, float]:
+    from core.head import load_head
+
+    change = (after.expression - before.expression).tolist()
+    return {name: amount for name, amount in zip(load_head().expression_names, change, strict=True) if amount}
 
 
 def _glb(avatar: Avatar) -> bytes:

@@ -11,8 +11,8 @@ after the iframe reloads, changes nothing. Angles in a message are degrees, as i
 user-facing place; positive yaw turns towards the head's left (+X), positive pitch tips the head
 down and raises the camera or light, positive roll tips the head towards its right shoulder.
 
-Python starts only `LoadHead`, `DropFirst`, `SetPhoto`, `ShowProgress`, `SetPerson` and `SetFaces`; the others start in
-the browser, because a slider must act within a frame. The last two are for the page itself.
+Python starts only `LoadHead`, `DropFirst`, `SetPhoto`, `ShowProgress`, `SetPerson`, `SetFaces` and `SetWords`; the
+others start in the browser, because a slider must act within a frame. The last three are for the page itself.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 # Sent with `Ready` and compared by the page: a browser holding an old cached viewer says so instead of misbehaving.
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class LoadHead(Message):
     """Show a GLB. url: absolute or relative to the page. file_name: what a download of it is called.
     final: False for a first, untextured head that a better one will replace (it cannot be saved).
     original: True for a new head, False for an edited one: "before" is the newest final original.
+    expression: by ARKit name, how much of the expression stored in the file comes from words and not from the head.
     The previous head stays until the new one is ready, and stays when loading fails."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
@@ -54,6 +55,7 @@ class LoadHead(Message):
     file_name: str
     final: bool
     original: bool
+    expression: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,9 @@ class ShowProgress(Message):
 
 @dataclass(frozen=True)
 class SetExpression(Message):
-    """Morph weights by ARKit name. Names left out are 0; names the head lacks are ignored. own: add them to the
-    expression stored in the file (the one on the photo) instead of to a neutral face."""
+    """Morph weights by ARKit name, from sliders and words together; below 0 they take away. Names left out are 0; names
+    the head lacks are ignored. own: add them to the head's own expression (the one on the photo, which the file stores
+    with that of the words) instead of to a neutral face."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     weights: dict[str, float]
@@ -211,6 +214,28 @@ class SetFaces(Message):
 
 
 @dataclass(frozen=True)
+class SetWords(Message):
+    """What words have made of the head on show. clauses, strengths: each clause as it was typed, and how strongly it
+    acts. keep_identity, locks, method, model: as in `editing.edit.TextEdit`; they mean nothing without clauses. moved:
+    in words, what changed, the most first. expression: as in `LoadHead`; it may come before the head does. rest: what
+    was typed and not understood, None where this is no answer to typed text. unknown: sentences about that;
+    suggestions: what could have been meant."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    clauses: list[str]
+    strengths: list[float]
+    keep_identity: float
+    locks: list[str]
+    method: str
+    model: str
+    moved: list[str]
+    expression: dict[str, float]
+    rest: str | None
+    unknown: list[str]
+    suggestions: list[str]
+
+
+@dataclass(frozen=True)
 class Ready(Message):
     """The viewer has started and listens. Messages sent earlier are kept by the page and sent now."""
 
@@ -262,6 +287,7 @@ MESSAGES: tuple[type[Message], ...] = (
     SaveHead,
     SetPerson,
     SetFaces,
+    SetWords,
     Ready,
     HeadLoaded,
     FillWindow,

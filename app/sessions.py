@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from app.files import Files
 from app.making import Person, Wish
-from app.protocol import SetPhoto
+from app.protocol import SetPhoto, SetWords
 from core.errors import LikenessError
 
 if TYPE_CHECKING:
     from core.avatar import Avatar
+    from editing.edit import Editor, TextEdit
 
 # A visitor whose connection broke without a goodbye is forgotten after this long.
 IDLE_S = 2 * 3600
@@ -30,6 +31,8 @@ IDLE_S = 2 * 3600
 VISITORS = 64
 # Edits that can be undone.
 HISTORY = 100
+# What words have read of a head is some 30 MB: it is kept for the visitors who were here last.
+EDITORS = 4
 SWEEP_EVERY_S = 60.0
 # In glibc's malloc.h.
 M_ARENA_MAX = -8
@@ -38,7 +41,12 @@ GONE = (
     "The server no longer has this head, because it was restarted or you were away for long. "
     "What you see can still be downloaded; to change it, make it again."
 )
+NO_HEAD = (
+    "There is no head here to change: none was made yet, or the server has forgotten it, because it was restarted or "
+    "you were away for long. Make one first, from a photo or at random."
+)
 NO_PHOTO = SetPhoto(None, 0, 0, [], 0, 0, 0, [], reading=False)
+NO_WORDS = SetWords([], [], 0.5, [], "mixed", "bundled", [], {}, None, [], [])
 
 
 @dataclass(frozen=True)
@@ -67,24 +75,38 @@ class Head:
 
 @dataclass(frozen=True)
 class Edit:
-    """A step of the history: which head (a random one, None: the photo's) with which amounts of shape."""
+    """A step of the history: which head (a random one, None: the photo's), changed by which words (None: by none), and
+    with which amounts of shape on top."""
 
     wish: Wish | None
     amounts: Mapping[str, float] = field(default_factory=dict)
+    words: TextEdit | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """A GLB in `Files`. original, final: as in `LoadHead`."""
+
+    path: Path
+    original: bool
+    final: bool
 
 
 @dataclass(eq=False)
 class Visitor:
     """One visitor. head: the one on show; photo_head: the one of the photo, while the history leads back to it.
-    photos: "front", "left", "right". published: GLBs in `Files`, and which of them are originals. reading: whether
-    their viewer shows a photo being read; first: an unfinished head."""
+    photos: "front", "left", "right". published: GLBs in `Files`. words: what the page was told of the words that made
+    the head on show; editor: what applies words to that head, once there were any. reading: whether their viewer shows
+    a photo being read; first: an unfinished head."""
 
     session: str
     seen_s: float
     head: Head | None = None
     photo_head: Head | None = None
     photos: dict[str, Photo] = field(default_factory=dict)
-    published: list[tuple[Path, bool]] = field(default_factory=list)
+    published: list[Published] = field(default_factory=list)
+    words: SetWords = NO_WORDS
+    editor: Editor | None = None
     history: list[Edit] = field(default_factory=list)
     at: int = -1
     reading: bool = False
@@ -135,6 +157,16 @@ class Sessions:
         if visitor.head is None:
             raise LikenessError(GONE)
         return visitor
+
+    def keep_editor(self, visitor: Visitor, editor: Editor) -> None:
+        """Hold what applies words to a visitor's head, and let go of that of whoever was here longest ago."""
+        with self._lock:
+            if visitor.closed:
+                raise LikenessError(GONE)
+            visitor.editor = editor
+            holders = [other for other in self._visitors.values() if other.editor is not None and other is not visitor]
+            for other in holders[: max(len(holders) - EDITORS + 1, 0)]:
+                other.editor = None
 
     def publish(self, visitor: Visitor, data: bytes, name: str) -> Path:
         """Hold something for a visitor to fetch; see `Files.publish`. Raises LikenessError for one who has left."""

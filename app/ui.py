@@ -2,7 +2,7 @@
 
 The three.js viewer runs in an iframe of its own on a static page with an import map, so there is no
 bundler and Gradio's styles and scripts do not reach it. The panels for expression, pose, light and view are
-mounted by `static/page.js` and act in the browser; only what makes or reshapes a head asks the server.
+mounted by `static/page.js` and act in the browser; only what makes or changes a head asks the server.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def build(actions: Handlers) -> gr.Blocks:
                 with gr.Row(elem_classes="buttons", elem_id="likeness-history"):
                     undo = gr.Button("Undo", interactive=False, elem_id="likeness-undo", min_width=80)
                     redo = gr.Button("Redo", interactive=False, elem_id="likeness-redo", min_width=80)
-                    restore = gr.Button("Reset shape", interactive=False, elem_id="likeness-restore", min_width=100)
+                    restore = gr.Button("Reset head", interactive=False, elem_id="likeness-restore", min_width=100)
                 save = gr.Button("Download GLB", variant="primary", interactive=False, elem_id="likeness-save")
             with gr.Column(scale=5, min_width=320, elem_id="likeness-stage"):
                 gr.HTML(
@@ -185,6 +185,12 @@ def build(actions: Handlers) -> gr.Blocks:
                     elem_id="likeness-frame",
                 )
             with gr.Column(scale=2, min_width=300, elem_id="likeness-side-column"):
+                gr.HTML(
+                    "",
+                    html_template="<div></div>",
+                    js_on_load=mount.replace("NAME", "words"),
+                    elem_id="likeness-words",
+                )
                 with gr.Tabs(elem_id="likeness-panels"):
                     for name in ("expression", "pose", "person", "shape", "light", "view"):
                         with gr.Tab(name.capitalize(), id=name):
@@ -204,8 +210,8 @@ def build(actions: Handlers) -> gr.Blocks:
             elem_id="likeness-foot",
         )
         # Messages from the server to the viewer and the page pass through the first; through the second only faces to
-        # choose from, which may come at the same moment. What page.js asks for leaves by them. Nobody sees them.
-        mailbox, faces_mailbox = (
+        # choose from, which may come at the same moment. What page.js asks for leaves by all of them. Nobody sees them.
+        mailbox, faces_mailbox, words_mailbox = (
             gr.HTML(
                 "",
                 html_template="<span></span>",
@@ -220,7 +226,11 @@ def build(actions: Handlers) -> gr.Blocks:
                 elem_id=elem_id,
                 elem_classes="mailbox",
             )
-            for asks, elem_id in (("draw", "likeness-mailbox"), ("faces", "likeness-faces-mailbox"))
+            for asks, elem_id in (
+                ("draw", "likeness-mailbox"),
+                ("faces", "likeness-faces-mailbox"),
+                ("edit", "likeness-words-mailbox"),
+            )
         )
         # Clicked by the sliders once they have settled, so that their values are read at that moment.
         reshape = gr.Button("Apply the shape", visible="hidden", elem_id="likeness-reshape")
@@ -264,6 +274,10 @@ def build(actions: Handlers) -> gr.Blocks:
                 # The second mailbox in place of the first.
                 yield row[:2]
 
+        def on_edit(event: gr.EventData, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+            wish = _wish(event)
+            yield from _rows(actions.edit(session_of(request), api.prompt_of(wish.get("prompt")), api.words_of(wish)))
+
         def on_reshape(request: gr.Request, *amounts: float) -> Iterator[tuple[Any, ...]]:
             yield from _rows(actions.reshape(session_of(request), _amounts(amounts)))
 
@@ -291,6 +305,7 @@ def build(actions: Handlers) -> gr.Blocks:
         random_button.click(on_random, sliders, outputs, **listen)
         mailbox.submit(on_draw, sliders, outputs, **listen)
         faces_mailbox.submit(on_faces, None, [status, faces_mailbox], **listen)
+        words_mailbox.submit(on_edit, None, outputs, **listen)
         cancel.click(on_cancel, None, None, **listen)
         reshape.click(on_reshape, sliders, outputs, **listen)
         for button, action in ((undo, actions.undo), (redo, actions.redo), (restore, actions.restore)):

@@ -25,6 +25,7 @@ from app import handlers, making, protocol, sessions
 from app.files import Files
 from app.handlers import Handlers, Line, PageUpdate
 from app.making import CameraFound, Made, Maker, Order, Person, Step, Wish
+from app.protocol import LoadHead
 from app.work import Work
 from core.errors import LikenessError, PhotoError
 
@@ -85,6 +86,57 @@ def failing(error: BaseException) -> Callable[[Order], Iterator[Step | Made | No
     return reconstruct
 
 
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A core's edit in words: the head's name says them, in the order of the alphabet."""
+
+    avatar: Any
+
+    def preview(self, edit: Any) -> Any:
+        return self._edited("coarse", edit)
+
+    def apply(self, edit: Any, progress: Any = None) -> Any:
+        for text, strength in edit.clauses:
+            if not -1 <= strength <= 1.5:
+                raise LikenessError(f"The strength of a change is {strength:g}. Give a number from -1 to 1.5.")
+            if text == "bug":
+                raise ValueError(f"nobody may read {text}")
+        if edit.method == "optimisation":
+            for fraction in (0.25, 0.75):
+                progress(self._edited(f"search {fraction}", edit).avatar, fraction)
+        return self._edited("", edit)
+
+    def _edited(self, kind: str, edit: Any) -> Any:
+        clauses = [f"{text} {strength:g}" for text, strength in sorted(edit.clauses) if strength]
+        if not clauses:
+            return SimpleNamespace(avatar=self.avatar, moved=())
+        name = " ".join(filter(None, [self.avatar.name, kind, *clauses, edit.model.removeprefix("bundled")]))
+        moved = (
+            SimpleNamespace(name="age_years", title="age", amount=25.6),
+            SimpleNamespace(name="mouthSmile", title="mouth smile", amount=-0.55),
+        )
+        return SimpleNamespace(avatar=SimpleNamespace(**{**vars(self.avatar), "name": name}), moved=moved)
+
+
+def read_prompt(text: str) -> Any:
+    """Clauses stand between commas; those of Pokemon are not understood."""
+    if not text.strip():
+        return SimpleNamespace(clauses=(), unknown=(), problem="Nothing was typed. Say what is to change.")
+    parts = [part.strip() for part in text.split(",")]
+    unknown = [SimpleNamespace(text=p, sentence=f"I don't know {p}.", suggestion="older") for p in parts if "chu" in p]
+    clauses = [SimpleNamespace(text=part) for part in parts if "chu" not in part]
+    return SimpleNamespace(clauses=tuple(clauses), unknown=tuple(unknown), problem=None)
+
+
+def load_model(name: str) -> None:
+    if name != "ViT:here":
+        raise LikenessError(f"There are no weights of {name} here.")
+
+
+def expression(before: Any, after: Any) -> dict[str, float]:
+    return {"mouthSmileLeft": 0.5} if "smiling" in after.name else {}
+
+
 def maker(reconstruct: Any = two_stages) -> Maker:
     def reshape(shown: Any, amounts: Any) -> Any:
         if "horns" in amounts:
@@ -113,6 +165,10 @@ def maker(reconstruct: Any = two_stages) -> Maker:
         person=person,
         faces=faces,
         labels=labels,
+        read_prompt=read_prompt,
+        editor=cast(Any, Words),
+        load_model=load_model,
+        expression=expression,
     )
 
 
@@ -550,7 +606,7 @@ def test_what_is_fixed_of_a_person_stays_until_it_is_given_up(page: Page) -> Non
     assert step(go.undo("visitor")) == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"], True)
     assert step(go.undo("visitor")) == (b"glTF random 5 {}", [], True)
     assert step(go.redo("visitor"))[:2] == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"])
-    # Reset shape is for the shape; a person is as drawn with nothing fixed.
+    # Reset head is for words and shape; a person is as drawn with nothing fixed.
     step(go.reshape("visitor", {"weight": 1.0}))
     assert step(go.restore("visitor"))[:2] == (b"glTF random 5 age 70 truncation 0.5 {}", ["age"])
     assert step(go.random_head("visitor", 5, {}, {}, making.TRUNCATION)) == (b"glTF random 5 {}", [], True)
@@ -673,6 +729,259 @@ def test_of_the_heads_that_were_shown_few_are_held(page: Page) -> None:
     for i in range(1, 5):
         list(page.handlers.reshape("visitor", {"age": float(i)}))
     assert page.read(original[0]) == b"glTF bob {}"
+
+
+# -- Words ------------------------------------------------------------------------------------------
+
+
+def words(*clauses: tuple[str, float], locks: Sequence[str] = (), method: str = "mixed", model: str = "bundled") -> Any:
+    return making.text_edit(clauses, 0.5, locks, method, model)
+
+
+class Editing:
+    """A page with a photo's head on it that is changed by words, and what came of the last wish."""
+
+    def __init__(self, page: Page) -> None:
+        self.page, self.updates = page, page.photo()
+
+    def do(self, updates: Iterator[PageUpdate]) -> bytes:
+        """The file of the head that a wish leads to."""
+        self.updates = list(updates)
+        assert self.problem is None, self.problem
+        return self.page.read(loads(self.updates)[-1])
+
+    def edit(self, prompt: str | None, *clauses: tuple[str, float], **how: Any) -> bytes:
+        return self.do(self.page.handlers.edit("visitor", prompt, words(*clauses, **how)))
+
+    @property
+    def problem(self) -> str | None:
+        return self.updates[-1].problem
+
+    @property
+    def told(self) -> list[protocol.SetWords]:
+        return messages(self.updates, protocol.SetWords)
+
+    @property
+    def chips(self) -> list[tuple[str, float]]:
+        return list(zip(self.told[-1].clauses, self.told[-1].strengths, strict=True))
+
+
+@pytest.fixture
+def editing(page: Page) -> Editing:
+    return Editing(page)
+
+
+def test_typed_words_become_chips_at_once_then_a_coarse_head_then_the_head(editing: Editing) -> None:
+    assert editing.edit("smiling, older") == b"glTF ada older 1 smiling 1 {}"
+    order = [m for update in editing.updates for m in update.messages if isinstance(m, protocol.SetWords | LoadHead)]
+    chips, coarse, first, fine, last = order
+    assert isinstance(chips, protocol.SetWords) and (chips.clauses, chips.rest) == (["smiling", "older"], "")
+    assert isinstance(first, LoadHead) and isinstance(last, LoadHead)
+    assert (first.final, first.original, last.final, last.original) == (False, False, True, False)
+    assert last.file_name == "ada.glb"
+    # Both say how far the words have moved the expression, before the head comes and with it.
+    for message, load in ((coarse, first), (fine, last)):
+        assert message.expression == load.expression == {"mouthSmileLeft": 0.5}
+    assert editing.told[-1].moved == ["age +26 years", "mouth smile \u22120.6"]
+    # The coarse head cannot be saved, and what is typed next is nobody's answer.
+    assert [update.can_save for update in editing.updates if loads([update])] == [False, True]
+    assert editing.told[-1].rest is None
+    report = editing.updates[-1].report
+    assert report is not None
+    assert report["clauses"] == [{"text": "smiling", "strength": 1.0}, {"text": "older", "strength": 1.0}]
+    assert report["moved"][0] == {"name": "age_years", "title": "age", "amount": 25.6}
+    assert report["unknown"] == []
+    json.dumps(report)
+
+
+def test_the_order_of_words_does_not_matter_and_without_them_the_head_is_as_it_was(editing: Editing) -> None:
+    before = editing.page.read(loads(editing.updates)[-1])
+    both = editing.edit(None, ("older", 0.5), ("smiling", -1.0))
+    assert editing.edit(None, ("smiling", -1.0), ("older", 0.5)) == both == b"glTF ada older 0.5 smiling -1 {}"
+    assert editing.edit(None, ("older", 0.5)) == b"glTF ada older 0.5 {}"
+    # Nothing of it, and no words: the very same file. Only the second is what "before" shows.
+    assert editing.edit(None, ("older", 0.0)) == before
+    assert not loads(editing.updates)[-1].original
+    assert editing.edit(None) == before
+    assert loads(editing.updates)[-1].original and editing.chips == [] and editing.told[-1].moved == []
+
+
+def test_typed_words_join_those_that_are_there_and_none_comes_twice(editing: Editing) -> None:
+    assert editing.edit("Older, freckles", ("older", 0.25)) == b"glTF ada freckles 1 older 0.25 {}"
+    assert editing.chips == [("older", 0.25), ("freckles", 1.0)]
+    assert editing.told[0].unknown == ["\u201cOlder\u201d is there already. Its slider makes it stronger."]
+
+
+def test_what_is_not_understood_is_named_and_changes_nothing(editing: Editing) -> None:
+    assert editing.edit("older, pikachu") == b"glTF ada older 1 {}"
+    first = editing.told[0]
+    assert (first.rest, first.unknown, first.suggestions) == ("pikachu", ["I don't know pikachu."], ["older"])
+    assert editing.updates[-1].report is not None and editing.updates[-1].report["unknown"] == first.unknown
+    editing.updates = list(editing.page.handlers.edit("visitor", "pikachu, raichu", words(("older", 1.0))))
+    assert editing.problem == "I don't know pikachu. I don't know raichu."
+    assert not loads(editing.updates) and editing.told[-1].rest == "pikachu, raichu"
+    # The chips are those of the head on show, whose list of what moved stays.
+    assert editing.chips == [("older", 1.0)] and editing.told[-1].moved
+    assert len(editing.page.sessions.known("visitor").history) == 2
+
+
+@pytest.mark.parametrize(
+    ("prompt", "edit", "problem"),
+    [
+        ("  ", {}, "Nothing was typed"),
+        (", ".join(map(str, range(17))), {}, "at most 16"),
+        (None, {"strength": 2.0}, "from -1 to 1.5"),
+        (None, {"strength": float("nan")}, "from -1 to 1.5"),
+        (None, {"model": "ViT-B-32:/etc/passwd"}, "Files are for the command line"),
+        (None, {"model": "local-dir:assets"}, "Files are for the command line"),
+        (None, {"model": "x" * 1000}, "as model:pretrained"),
+    ],
+)
+def test_bad_words_are_a_sentence_and_the_head_stays(
+    editing: Editing, prompt: str | None, edit: dict[str, Any], problem: str
+) -> None:
+    shown = editing.edit("older")
+    held, history = editing.page.files.size_bytes("visitor"), editing.page.sessions.known("visitor").history
+    strength = edit.pop("strength", 0.5)
+    editing.updates = list(editing.page.handlers.edit("visitor", prompt, words(("smiling", strength), **edit)))
+    assert problem in str(editing.problem)
+    assert editing.updates[-1].lines == (Line("problem", str(editing.problem)),)
+    # Chips and sliders return; a coarse head that was on show goes.
+    assert editing.chips == [("older", 1.0)] and editing.told[-1].rest is None
+    assert (messages(editing.updates, protocol.DropFirst) != []) == bool(loads(editing.updates))
+    visitor = editing.page.sessions.known("visitor")
+    assert visitor.history == history
+    last = [head for head in visitor.published if head.final][-1]
+    assert editing.page.read(LoadHead(str(last.path), "", True, False, {})) == shown
+    assert editing.page.files.size_bytes("visitor") - held < 100
+
+
+def test_words_before_there_is_a_head_are_a_sentence(page: Page) -> None:
+    (last,) = page.handlers.edit("visitor", "older", words())
+    assert last.problem == sessions.NO_HEAD and not last.messages[:-1]
+
+
+def test_a_model_that_is_not_there_gives_way_to_the_bundled_one(editing: Editing) -> None:
+    assert editing.edit("older", model="ViT:here") == b"glTF ada older 1 ViT:here {}"
+    assert editing.edit("smiling", model="ViT:gone") == b"glTF ada smiling 1 {}"
+    assert editing.told[-1].model == "bundled"
+    (note,) = [line for line in editing.updates[-1].lines or () if line.text.startswith("There are no weights")]
+    assert note == Line("warning", "There are no weights of ViT:gone here. The bundled model was used instead.")
+    assert editing.page.sessions.known("visitor").edit.words == words(("smiling", 1.0))
+
+
+def test_words_and_shape_are_steps_of_one_history(editing: Editing) -> None:
+    go = editing.page.handlers
+    editing.edit("older")
+    assert editing.do(go.reshape("visitor", {"weight": 1.0})) == b"glTF ada older 1 {'weight': 1.0}"
+    assert editing.edit("smiling", ("older", 1.0)) == b"glTF ada older 1 smiling 1 {'weight': 1.0}"
+    assert editing.do(go.undo("visitor")) == b"glTF ada older 1 {'weight': 1.0}"
+    assert editing.chips == [("older", 1.0)] and editing.told[-1].moved
+    assert editing.do(go.restore("visitor")) == b"glTF ada {}"
+    assert (editing.chips, loads(editing.updates)[-1].original) == ([], True)
+    assert editing.updates[-1].shape is not None and not editing.updates[-1].shape.restore
+    assert editing.do(go.undo("visitor")) == b"glTF ada older 1 {'weight': 1.0}"
+    assert editing.updates[-1].shape is not None and editing.updates[-1].shape.restore
+    # Words stay with their person: another begins without, the same one in other traits keeps them.
+    assert editing.do(go.random_head("visitor", 5, {})) == b"glTF random 5 {}"
+    assert editing.chips == []
+    editing.edit("freckles")
+    assert editing.do(go.random_head("visitor", 5, {}, {"age": 70.0})) == b"glTF random 5 age 70 freckles 1 {}"
+    assert editing.do(go.random_head("visitor", 6, {})) == b"glTF random 6 age 70 {}"
+    assert editing.do(go.undo("visitor")) == b"glTF random 5 age 70 freckles 1 {}"
+    assert editing.chips == [("freckles", 1.0)]
+
+
+def test_a_search_is_shown_on_its_way_and_can_be_cancelled(editing: Editing, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert editing.edit("older", method="optimisation") == b"glTF ada older 1 {}"
+    drafts = [load for load in loads(editing.updates) if not load.final]
+    assert len(drafts) == 3
+    busy = [update for update in editing.updates if update.busy]
+    assert [update.fraction for update in busy if update.fraction] == [0.25, 0.75]
+    # However many heads are shown on the way, the page can return to the final one before.
+    before, going, go_on = loads(editing.updates)[-1], threading.Event(), threading.Event()
+
+    def endless(self: Words, edit: Any, progress: Any) -> Any:
+        while True:
+            progress(self._edited("search", edit).avatar, 0.5)
+            going.set()
+            go_on.wait(60)
+
+    monkeypatch.setattr(Words, "apply", endless)
+    cancel = threading.Thread(target=lambda: (going.wait(60), editing.page.handlers.cancel("visitor"), go_on.set()))
+    cancel.start()
+    *_, last = editing.page.handlers.edit("visitor", "smiling", words(method="optimisation"))
+    cancel.join()
+    assert last.problem is not None and "previous head" in last.problem
+    assert protocol.DropFirst() in last.messages and messages([last], protocol.SetWords)[-1].clauses == ["older"]
+    assert editing.page.read(before) == b"glTF ada older 1 {}"
+
+
+def test_what_people_type_is_in_no_log_and_no_file_name(editing: Editing, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    editing.edit("<b>secret</b>, ../../etc")
+    assert {load.file_name for load in loads(editing.updates)} == {"preview.glb", "ada.glb"}
+    editing.updates = list(editing.page.handlers.edit("visitor", "bug", words()))
+    assert editing.problem is not None and "program" in editing.problem and "bug" not in editing.problem.split()
+    # Where it happened is told, and what was typed is not.
+    assert "A bug while changing the head by words: ValueError" in caplog.text and "in apply" in caplog.text
+    assert not re.search(r"secret|etc|may read bug", caplog.text)
+
+
+def test_what_applies_words_is_held_for_few_visitors_and_for_the_head_on_show(page: Page) -> None:
+    names = [f"visitor {i}" for i in range(sessions.EDITORS + 2)]
+    for name in names:
+        page.photo(name)
+        list(page.handlers.edit(name, "older", words()))
+    held = [page.sessions.visitor(name).editor is not None for name in names]
+    assert held == [False, False] + [True] * sessions.EDITORS
+    # Once for a head, and gone with it.
+    visitor = page.sessions.known(names[-1])
+    editor = visitor.editor
+    list(page.handlers.edit(names[-1], "smiling", words()))
+    assert visitor.editor is editor is not None
+    list(page.handlers.random_head(names[-1], 5, {}))
+    assert visitor.editor is None
+
+
+def test_the_greeting_heads_words_are_ready_for_everybody(page: Page) -> None:
+    page.handlers.warm()
+    for name in ("one", "other"):
+        list(page.handlers.welcome(name))
+        *_, last = page.handlers.edit(name, "older", words())
+        assert page.read(loads([last])[-1]) == b"glTF random 7 older 1 {}"
+        assert page.sessions.known(name).editor is None
+
+
+def test_the_page_states_what_the_core_knows_of_words() -> None:
+    edit = pytest.importorskip("editing.edit")
+    latents = pytest.importorskip("editing.latents")
+    prompts = pytest.importorskip("editing.prompts")
+    browser = node(
+        f"""
+        const words = await import("{(STATIC / "words.js").as_uri()}");
+        const {{ IDEAS, LOCKS, METHODS, STRENGTHS, SETTINGS, EXAMPLE }} = words;
+        console.log(JSON.stringify({{ IDEAS, LOCKS, METHODS, STRENGTHS, SETTINGS, EXAMPLE }}));
+        """
+    )
+    assert list(browser["METHODS"]) == list(edit.METHODS)
+    assert set(browser["LOCKS"]) == set(latents.LOCKED)
+    assert (browser["STRENGTHS"]["low"], browser["STRENGTHS"]["high"]) == edit.STRENGTHS
+    usual = edit.TextEdit()
+    assert browser["SETTINGS"] == {
+        "keep_identity": usual.keep_identity,
+        "locks": [],
+        "method": usual.method,
+        "model": usual.model,
+    }
+    assert handlers.NO_WORDS.keep_identity == usual.keep_identity and handlers.NO_WORDS.model == usual.model
+    # Everything that the page proposes is understood, as one change.
+    ideas = [text for texts in browser["IDEAS"].values() for text in texts]
+    assert len(set(ideas)) == len(ideas) >= 12
+    for text in (*ideas, *browser["EXAMPLE"].split(", ")):
+        reading = prompts.read_prompt(text)
+        assert (len(reading.clauses), reading.unknown, reading.problem) == (1, (), None), text
+        assert reading.clauses[0].concepts, text
 
 
 def test_the_ends_of_the_history_are_sentences(page: Page) -> None:

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,12 +86,15 @@ def avatar() -> Avatar:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, avatar: Avatar) -> Iterator[str]:
-    """A server of the static files, two heads, something that is no head, and a photo."""
+    """A server of the static files, two heads, the first with its mouth open, something that is no head, a photo."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "static").symlink_to(STATIC)
     (folder / "index.html").write_text(PAGE)
     (folder / "a.glb").write_bytes(glb_bytes(load_head(), avatar, texture_px=256))
     (folder / "b.glb").write_bytes(glb_bytes(load_head(), pipeline.generate(2), texture_px=256))
+    index = load_head().expression_names.index("jawOpen")
+    open_mouthed = replace(avatar, expression=avatar.expression.index_fill(0, torch.tensor(index), 0.8))
+    (folder / "open.glb").write_bytes(glb_bytes(load_head(), open_mouthed, texture_px=256))
     (folder / "broken.glb").write_bytes((folder / "a.glb").read_bytes()[:5000])
     Image.new("RGB", (300, 400), (180, 40, 200)).save(folder / "photo.png")
 
@@ -141,9 +145,10 @@ class Stage:
     def say(self, kind: str, **fields: Any) -> None:
         self.page.evaluate("message => say(message)", {"type": kind, **fields})
 
-    def load(self, name: str, final: bool = True, original: bool = True) -> dict[str, Any]:
+    def load(self, name: str, final: bool = True, original: bool = True, **expression: float) -> dict[str, Any]:
         count = len(self.heard("head_loaded"))
-        self.say("load_head", url=f"{self.address}/{name}.glb", file_name=f"{name}.glb", final=final, original=original)
+        names = {"url": f"{self.address}/{name}.glb", "file_name": f"{name}.glb"}
+        self.say("load_head", **names, final=final, original=original, expression=expression)
         return self.wait_for("head_loaded", count + 1)
 
     def set_photo(self, **changes: Any) -> None:
@@ -279,6 +284,71 @@ def test_before_shows_the_original_without_sliders(stage: Stage) -> None:
     assert differ(stage.picture(), edited) == 0
 
 
+def test_what_words_have_moved_is_in_the_file_and_on_the_sliders_once(stage: Stage) -> None:
+    stage.load("a")
+    stage.say("set_expression", weights={"jawOpen": 0.8}, own=True)
+    by_hand = stage.picture()
+    # The same expression, stored in the file as one that words made: with the weight that the page's slider shows.
+    stage.load("open", original=False, jawOpen=0.8)
+    assert differ(stage.picture(), by_hand) == 0
+    # A slider takes the smile of words away, without and with the head's own expression.
+    for own in (True, False):
+        stage.say("set_expression", weights={"jawOpen": 0}, own=own)
+        closed = stage.picture()
+        stage.load("a")
+        assert differ(stage.picture(), closed) == 0
+        stage.load("open", original=False, jawOpen=0.8)
+    # Before is the original, and after it the head is as it was.
+    stage.say("set_expression", weights={"jawOpen": 0.8}, own=True)
+    stage.press("Before")
+    assert differ(stage.picture(), closed) == 0
+    stage.press("Before")
+    assert differ(stage.picture(), by_hand) == 0
+
+
+def test_the_wipe_shows_before_on_the_left_and_after_on_the_right(stage: Stage) -> None:
+    wipe = stage.viewer.get_by_role("button", name="Wipe", exact=True)
+    divider = stage.viewer.get_by_role("slider", name="Divider between before and after")
+    stage.load("a")
+    before = stage.picture()
+    assert wipe.is_disabled()
+    stage.load("open", original=False, jawOpen=0.8)
+    stage.say("set_expression", weights={"jawOpen": 0.8}, own=True)
+    after = stage.picture()
+    wipe.click()
+
+    def check(share: float) -> None:
+        picture, column = stage.picture(), round(share * before.shape[1])
+        # But for how the middle is rounded to a pixel.
+        left, right = slice(0, column - 2), slice(column + 2, None)
+        assert differ(picture[:, left], before[:, left]) == 0
+        assert differ(picture[:, right], after[:, right]) == 0
+
+    check(0.5)
+    assert wipe.get_attribute("aria-pressed") == "true"
+    # With keys, and with a pointer.
+    divider.focus()
+    for _ in range(5):
+        stage.page.keyboard.press("ArrowLeft")
+    assert divider.get_attribute("aria-valuenow") == "40"
+    check(0.4)
+    box = divider.bounding_box()
+    stage.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    stage.page.mouse.down()
+    stage.page.mouse.move(300, box["y"] + 9)
+    stage.page.mouse.up()
+    assert divider.get_attribute("aria-valuenow") == "60"
+    check(0.6)
+    # A head that is no change of another is whole, and the wipe is over with Escape.
+    stage.load("a")
+    assert divider.is_hidden() and wipe.is_disabled()
+    stage.load("open", original=False, jawOpen=0.8)
+    assert divider.is_visible()
+    divider.press("Escape")
+    assert divider.is_hidden()
+    assert differ(stage.picture(), after) == 0
+
+
 @pytest.mark.parametrize("size", [(500, 360), (390, 600)])
 def test_a_head_lies_where_the_photos_camera_saw_it(
     browser: Any, address: str, avatar: Avatar, size: tuple[int, int]
@@ -335,7 +405,8 @@ def test_a_damaged_or_missing_head_is_a_sentence_and_changes_nothing(stage: Stag
     stage.load("a")
     before = stage.picture()
     for count, (name, word) in enumerate((("broken", "damaged"), ("nowhere", "404")), 1):
-        stage.say("load_head", url=f"{stage.address}/{name}.glb", file_name="x.glb", final=True, original=True)
+        names = {"url": f"{stage.address}/{name}.glb", "file_name": "x.glb"}
+        stage.say("load_head", **names, final=True, original=True, expression={})
         text = stage.wait_for("failed", count)["text"]
         assert word in text and text.endswith(".")
         assert differ(stage.picture(), before) == 0

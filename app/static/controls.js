@@ -17,11 +17,11 @@ export function make(tag, properties = {}, ...children) {
 
 /**
  * A labelled slider whose number is the button that resets it. read, write: of the value; show: the value in words.
- * free, release: whether there is nothing to reset, and how to; without them, `rest` is where it rests. colours: CSS
- * colours, separated by commas, along the track; none shows how far it is filled.
+ * free, release: whether there is nothing to reset, and how to; without them, `rest` is where it rests. zero: from where
+ * the track is filled. colours: CSS colours, separated by commas, along the track instead.
  */
 export function slider(options) {
-  const { key, label, low, high, step, rest = 0, read, write, show, colours = () => "" } = options;
+  const { key, label, low, high, step, rest = 0, zero = rest, read, write, show, colours = () => "" } = options;
   const { free = () => Math.abs(read() - rest) < step / 2, release = () => write(rest) } = options;
   const id = `likeness-${key}-range`;
   const range = make("input", { type: "range", id, min: low, max: high, step });
@@ -50,8 +50,8 @@ export function slider(options) {
     number.disabled = free();
     number.title = number.disabled ? "" : `Reset ${label}`;
     number.setAttribute("aria-label", number.disabled ? `${label}: ${text}` : `Reset ${label}, now ${text}`);
-    element.style.setProperty("--from", `${share(Math.min(value, rest))}%`);
-    element.style.setProperty("--to", `${share(Math.max(value, rest))}%`);
+    element.style.setProperty("--from", `${share(Math.min(value, zero))}%`);
+    element.style.setProperty("--to", `${share(Math.max(value, zero))}%`);
     element.classList.toggle("free", number.disabled);
     element.classList.toggle("coloured", colours() !== "");
     element.style.setProperty("--colours", colours());
@@ -128,13 +128,13 @@ export const note = (text) => still(make("p", { className: "note", textContent: 
 
 /**
  * Controls that can be folded away. open: title -> whether it is open, of the groups that a person has opened or closed.
- * count: what is said beside the title.
+ * first: whether it is open before that, by default not on a phone, where the headings alone fill the screen. count:
+ * what is said beside the title.
  */
-export function group({ title, controls, open, count }) {
+export function group({ title, controls, open, count, first = matchMedia("(width > 900px)").matches }) {
   const said = make("span", { className: "count" });
   const element = make("details", {}, make("summary", {}, title, said));
-  // On a phone the headings alone fill the screen.
-  element.open = open.get(title) ?? matchMedia("(width > 900px)").matches;
+  element.open = open.get(title) ?? first;
   element.addEventListener("toggle", () => open.set(title, element.open));
   element.append(...controls.map((control) => control.element));
   const refresh = () => {

@@ -13,11 +13,12 @@ const NECK_SHARE = 0.4;
 const loader = new GLTFLoader();
 
 /**
- * Read the bytes of a GLB: {root, meshes, materials, bones, restRotations, names, ownWeights, size, centre}.
+ * Read the bytes of a GLB: {root, meshes, materials, bones, restRotations, names, ownWeights, words, size, centre}.
+ * words: by name, how much of the stored expression comes from words; `ownWeights` are what is left, the head's own.
  *
  * Works without WebGL. Throws an Error with a sentence where the bytes are no head.
  */
-export async function readHead(bytes) {
+export async function readHead(bytes, words = {}) {
   let gltf;
   try {
     // A copy, because the bytes are kept for saving.
@@ -29,7 +30,7 @@ export async function readHead(bytes) {
     );
   }
   const head = { root: gltf.scene, meshes: [], materials: new Map(), bones: new Map(), restRotations: new Map() };
-  Object.assign(head, { names: new Map(), ownWeights: new Map() });
+  Object.assign(head, { names: new Map(), ownWeights: new Map(), words });
   head.root.updateMatrixWorld(true);
   head.root.traverse((object) => {
     if (object.isBone) {
@@ -42,7 +43,11 @@ export async function readHead(bytes) {
     const names = [];
     for (const [name, index] of Object.entries(object.morphTargetDictionary ?? {})) names[index] = name;
     head.names.set(object, names);
-    head.ownWeights.set(object, [...(object.morphTargetInfluences ?? [])]);
+    const stored = object.morphTargetInfluences ?? [];
+    head.ownWeights.set(
+      object,
+      stored.map((weight, index) => weight - (words[names[index]] ?? 0)),
+    );
     // Expressions leave the bounds of the rest pose; a head is never worth culling.
     object.frustumCulled = false;
     object.castShadow = !object.material.transparent && !object.material.alphaTest;

@@ -13,6 +13,8 @@ const byId = (id) => document.getElementById(id);
 const stage = byId("stage");
 const toolbar = byId("toolbar");
 const mix = byId("mix");
+const wipe = byId("wipe");
+const handle = wipe.querySelector("[role=slider]");
 const buttons = Object.fromEntries(
   [...toolbar.querySelectorAll("button")].map((button) => [button.dataset.action, button]),
 );
@@ -60,15 +62,45 @@ function startViewer() {
 // Buttons and layers follow the viewer. Called while it is being built, too.
 function refresh() {
   if (!viewer) return;
-  const { before, comparing } = viewer;
+  const { before, comparing, wiping } = viewer;
   buttons.before.setAttribute("aria-pressed", String(before));
   buttons.before.disabled = !viewer.hasOriginal || comparing;
+  buttons.wipe.setAttribute("aria-pressed", String(wiping));
+  buttons.wipe.disabled = !viewer.canWipe || comparing;
+  showDivider(wiping);
   buttons.compare.setAttribute("aria-pressed", String(comparing));
   mix.hidden = !comparing;
   stage.classList.toggle("comparing", comparing);
   stage.style.setProperty("--mix", comparing ? mix.querySelector("input").value / 100 : 1);
   if (comparing) photos.layout(viewer.photoBox);
 }
+
+// --------------------------------------------------------------------------------------- the divider of the wipe
+
+const WIPE_KEYS = { ArrowLeft: -0.02, ArrowDown: -0.02, ArrowRight: 0.02, ArrowUp: 0.02, PageDown: -0.1, PageUp: 0.1 };
+
+function showDivider(on) {
+  wipe.hidden = !on;
+  if (!on) return;
+  const percent = Math.round(100 * viewer.wipe);
+  wipe.style.setProperty("--wipe", viewer.wipe);
+  handle.setAttribute("aria-valuenow", percent);
+  handle.setAttribute("aria-valuetext", `${percent} % before, ${100 - percent} % after`);
+}
+
+handle.addEventListener("pointerdown", (event) => handle.setPointerCapture(event.pointerId));
+handle.addEventListener("pointermove", (event) => {
+  if (!handle.hasPointerCapture(event.pointerId)) return;
+  const { left, width } = stage.getBoundingClientRect();
+  viewer.wipe = (event.clientX - left) / width;
+});
+handle.addEventListener("keydown", (event) => {
+  if (event.key === "Home") viewer.wipe = 0;
+  else if (event.key === "End") viewer.wipe = 1;
+  else if (event.key in WIPE_KEYS) viewer.wipe += WIPE_KEYS[event.key];
+  else return;
+  event.preventDefault();
+});
 
 // ----------------------------------------------------------------------------------------------------------- heads
 
@@ -90,12 +122,12 @@ async function fetchHead(url) {
   }
 }
 
-async function loadHead({ url, file_name, final, original }) {
+async function loadHead({ url, file_name, final, original, expression }) {
   const mine = ++turn;
   try {
     const bytes = await fetchHead(url);
     if (mine !== turn) return;
-    const head = await readHead(bytes);
+    const head = await readHead(bytes, expression);
     if (mine !== turn) {
       disposeHead(head);
       return;
@@ -232,6 +264,7 @@ const presses = {
   side: () => look(90),
   reset: () => viewer.setView(FRONT, { smooth: true }),
   before: () => viewer.setBefore(!viewer.before),
+  wipe: () => viewer.setWiping(!viewer.wiping),
   compare: () => {
     viewer.setBefore(false);
     viewer.setComparing(!viewer.comparing);
@@ -250,6 +283,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   if (viewer?.comparing) viewer.setComparing(false);
   else if (viewer?.before) viewer.setBefore(false);
+  else if (viewer?.wiping) viewer.setWiping(false);
   else if (filled) fillWindow(false);
 });
 window.addEventListener("pagehide", (event) => {

@@ -35,3 +35,13 @@ export function morphWeights(names, own, added, closed = 0) {
     return name === "eyeBlinkLeft" || name === "eyeBlinkRight" ? weight + closed * (1 - weight) : weight;
   });
 }
+
+/**
+ * An expression (a set_expression message) without what words have moved: `words`, by name. Without the head's own
+ * expression there is nothing that words could have taken away from.
+ */
+export function withoutWords({ weights, own }, words) {
+  const bare = { ...weights };
+  for (const [name, amount] of Object.entries(words)) bare[name] = (bare[name] ?? 0) - (own ? amount : clamp01(amount));
+  return { weights: bare, own };
+}

@@ -8,6 +8,7 @@ import { Connection, SENTENCES } from "./connection.js";
 import { Panels } from "./panels.js";
 import { PersonPanel } from "./person.js";
 import { checkMessage, MESSAGES, PROTOCOL_VERSION } from "./protocol.js";
+import { WordsPanel } from "./words.js";
 
 // The last message of each type, in order of first use. Sending them all rebuilds the viewer's state.
 const state = new Map();
@@ -88,10 +89,15 @@ const person = new PersonPanel({
   ask: (what, wish) => questions.get(what)?.(wish),
   surprise: () => byId("likeness-random")?.click(),
 });
+const words = new WordsPanel({
+  ask: (wish) => questions.get("edit")?.(wish),
+  moved: (expression) => panels.wordsMoved(expression),
+});
 
-/** Build a panel of panels.js or person.js into an element; again after Gradio has made it anew. */
+/** Build a panel of panels.js, person.js or words.js into an element; again after Gradio has made it anew. */
 export function mountPanel(kind, element) {
   if (kind === "person") person.mount(element);
+  else if (kind === "words") words.mount(element);
   else panels.mount(kind, element);
 }
 
@@ -108,6 +114,7 @@ function complain(text) {
 const reactions = {
   set_person: (message) => person.setPerson(message),
   set_faces: (message) => person.setFaces(message),
+  set_words: (message) => words.setWords(message),
   ready: ({ protocol }) => {
     if (protocol !== PROTOCOL_VERSION) {
       complain("The viewer is an old copy from the browser's cache. Reload the page without its cache.");

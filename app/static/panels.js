@@ -69,8 +69,10 @@ const times = (value) => `${value.toFixed(2)} ×`;
 export class Panels {
   #send;
   #values = { ...REST };
-  // name -> weight; names at rest are absent.
+  // What hands have moved: name -> weight; names at rest are absent. Below 0 it takes away what words have moved.
   #weights = {};
+  // What words have moved, likewise; see set_words in app/protocol.py.
+  #words = {};
   #offered = ARKIT_GROUPS.flatMap((group) => group.names);
   // kind -> { element, refresh }
   #mounted = new Map();
@@ -108,18 +110,49 @@ export class Panels {
     this.#rebuildExpression();
   }
 
+  /** Words have moved the expression so far: sliders show it, and what hands have moved stays on top. */
+  wordsMoved(expression) {
+    this.#words = { ...expression };
+    for (const [name, weight] of Object.entries(this.#weights)) {
+      // What a hand has taken away of an older smile is nothing to take from a new one.
+      this.#put(name, clamp(weight, -this.#worded(name), 1 - this.#worded(name)));
+    }
+    this.#changed();
+  }
+
   #set(changes) {
     Object.assign(this.#values, changes);
     this.#changed();
   }
 
+  // Where words have put a slider. What they take away is taken from the head's own expression, which is on no slider.
+  #worded(name) {
+    return clamp(this.#words[name] ?? 0, 0, 1);
+  }
+
+  // Where a slider stands.
+  #weight(name) {
+    return clamp(this.#worded(name) + (this.#weights[name] ?? 0), 0, 1);
+  }
+
+  #put(name, weight) {
+    if (Math.abs(weight) > 1e-6) this.#weights[name] = weight;
+    else delete this.#weights[name];
+  }
+
+  // Put sliders where they shall stand.
   #setWeights(changes) {
     cancelAnimationFrame(this.#animation);
-    for (const [name, weight] of Object.entries(changes)) {
-      if (weight > 0) this.#weights[name] = weight;
-      else delete this.#weights[name];
-    }
+    for (const [name, weight] of Object.entries(changes)) this.#put(name, weight - this.#worded(name));
     this.#changed();
+  }
+
+  // Words and hands together, as the viewer takes them.
+  #expressionWeights() {
+    const names = new Set([...Object.keys(this.#words), ...Object.keys(this.#weights)]);
+    const words = this.#values.own ? (name) => this.#words[name] ?? 0 : (name) => this.#worded(name);
+    const entries = [...names].map((name) => [name, words(name) + (this.#weights[name] ?? 0)]);
+    return Object.fromEntries(entries.filter(([, weight]) => weight !== 0));
   }
 
   #changed() {
@@ -140,7 +173,7 @@ export class Panels {
   #messages() {
     const is = this.#values;
     return [
-      { type: "set_expression", weights: { ...this.#weights }, own: is.own },
+      { type: "set_expression", weights: this.#expressionWeights(), own: is.own },
       // On the screen a slider that goes to the right tips the head to the right, which is its own left.
       { type: "set_pose", yaw_deg: is.turn, pitch_deg: is.nod, roll_deg: -is.tilt || 0 },
       { type: "set_gaze", yaw_deg: is.gaze_yaw, pitch_deg: is.gaze_pitch },
@@ -171,8 +204,8 @@ export class Panels {
   #showPreset(target, own) {
     cancelAnimationFrame(this.#animation);
     this.#set({ own });
-    const start = { ...this.#weights };
-    const names = new Set([...Object.keys(start), ...Object.keys(target)]);
+    const names = new Set([...Object.keys(this.#weights), ...Object.keys(this.#words), ...Object.keys(target)]);
+    const start = Object.fromEntries([...names].map((name) => [name, this.#weight(name)]));
     const mix = (share) =>
       Object.fromEntries(
         [...names].map((name) => [name, (1 - share) * (start[name] ?? 0) + share * (target[name] ?? 0)]),
@@ -205,6 +238,11 @@ export class Panels {
     return choice({ key, legend, options, read: () => this.#values[key], write });
   }
 
+  // Where sliders stand without hands.
+  #rest() {
+    return Object.fromEntries(Object.keys(this.#words).map((name) => [name, this.#worded(name)]));
+  }
+
   #rebuildExpression() {
     const panel = this.#mounted.get("expression");
     if (panel) this.mount("expression", panel.element);
@@ -215,8 +253,9 @@ export class Panels {
       const offered = Object.fromEntries(Object.entries(weights).filter(([name]) => this.#offered.includes(name)));
       const element = button(label, () => this.#showPreset(offered, false), { "data-preset": name });
       const refresh = () => {
-        const same = [...Object.keys(offered), ...Object.keys(this.#weights)].every(
-          (name) => Math.abs((offered[name] ?? 0) - (this.#weights[name] ?? 0)) < 0.005,
+        const moved = [...Object.keys(this.#weights), ...Object.keys(this.#words)];
+        const same = [...Object.keys(offered), ...moved].every(
+          (name) => Math.abs((offered[name] ?? 0) - this.#weight(name)) < 0.005,
         );
         element.setAttribute("aria-pressed", String(same && !this.#values.own));
       };
@@ -255,7 +294,7 @@ export class Panels {
     });
     const groups = sliderGroups(this.#offered, this.#values.linked).map((group) => this.#group(group));
     const reset = still(
-      button("Reset expression", () => this.#showPreset({}, true), { id: "likeness-reset-expression" }),
+      button("Reset expression", () => this.#showPreset(this.#rest(), true), { id: "likeness-reset-expression" }),
     );
     return [presets, own, idle, linked, ...groups, reset];
   }
@@ -264,11 +303,14 @@ export class Panels {
     const controls = sliders.map(({ key, label, names }) =>
       slider({
         ...{ key, label, low: 0, high: 1, step: 0.01, show: percent },
-        read: () => names.reduce((sum, name) => sum + (this.#weights[name] ?? 0), 0) / names.length,
+        read: () => names.reduce((sum, name) => sum + this.#weight(name), 0) / names.length,
         write: (value) => this.#setWeights(Object.fromEntries(names.map((name) => [name, value]))),
+        // Words have put it there: its number leads back to them.
+        free: () => names.every((name) => !this.#weights[name]),
+        release: () => this.#setWeights(Object.fromEntries(names.map((name) => [name, this.#worded(name)]))),
       }),
     );
-    const moved = () => sliders.filter(({ names }) => names.some((name) => this.#weights[name])).length;
+    const moved = () => sliders.filter(({ names }) => names.some((name) => this.#weight(name))).length;
     return group({ title, controls, open: this.#open, count: () => (moved() ? `${moved()} moved` : "") });
   }
 
@@ -280,7 +322,7 @@ export class Panels {
         this.#set({ gaze_yaw: Math.round(x * GAZE_LIMIT_DEG), gaze_pitch: Math.round(y * GAZE_LIMIT_DEG) }),
       reset: () => this.#set({ gaze_yaw: 0, gaze_pitch: 0 }),
     });
-    const weight = (name) => this.#weights[name] ?? 0;
+    const weight = (name) => this.#weight(name);
     const jaw = { low: 0, high: 1, step: 0.01, show: percent };
     return [
       heading("Head"),
@@ -306,7 +348,8 @@ export class Panels {
         button("Reset pose", () => {
           const { turn, nod, tilt, gaze_yaw, gaze_pitch } = REST;
           this.#set({ turn, nod, tilt, gaze_yaw, gaze_pitch });
-          this.#setWeights({ jawOpen: 0, jawLeft: 0, jawRight: 0 });
+          const jaw = ["jawOpen", "jawLeft", "jawRight"];
+          this.#setWeights(Object.fromEntries(jaw.map((name) => [name, this.#worded(name)])));
         }),
       ),
     ];

@@ -1,10 +1,13 @@
 // Messages between the page and the viewer: the browser's copy of app/protocol.py, which says what each one means.
 // tests/test_app.py compares the two tables.
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 export const MESSAGES = {
-  load_head: { to: "viewer", fields: { url: "string", file_name: "string", final: "boolean", original: "boolean" } },
+  load_head: {
+    to: "viewer",
+    fields: { url: "string", file_name: "string", final: "boolean", original: "boolean", expression: "numbers" },
+  },
   drop_first: { to: "viewer", fields: {} },
   set_photo: {
     to: "viewer",
@@ -47,6 +50,22 @@ export const MESSAGES = {
     fields: { seed: "number?", values: "numbers", fixed: "strings", truncation: "number", colours: "texts" },
   },
   set_faces: { to: "page", fields: { seeds: "values", pictures: "strings", texts: "strings" } },
+  set_words: {
+    to: "page",
+    fields: {
+      clauses: "strings",
+      strengths: "values",
+      keep_identity: "number",
+      locks: "strings",
+      method: "string",
+      model: "string",
+      moved: "strings",
+      expression: "numbers",
+      rest: "string?",
+      unknown: "strings",
+      suggestions: "strings",
+    },
+  },
   ready: { to: "page", fields: { protocol: "number" } },
   head_loaded: {
     to: "page",

@@ -7,6 +7,7 @@ import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { disposeHead, poseHead } from "./head.js";
 import { Idle } from "./idle.js";
+import { withoutWords } from "./morph_weights.js";
 import { letterbox, photoCamera } from "./photo_camera.js";
 import { Studio } from "./studio.js";
 import { checkStyle, Surfaces } from "./surfaces.js";
@@ -40,6 +41,9 @@ const COARSENESS = [1, 0.75, 0.5];
 const TAP_MS = 320;
 const TAP_PX = 24;
 const NEUTRAL = { weights: {}, own: true };
+// Where the wipe's divider stands at first, and how close to the picture's sides it goes.
+const WIPE_START = 0.5;
+const WIPE_LIMITS = [0.04, 0.96];
 const STRAIGHT = { yaw_deg: 0, pitch_deg: 0, roll_deg: 0 };
 
 const { degToRad } = THREE.MathUtils;
@@ -68,6 +72,8 @@ export class Viewer {
   // The newest final head that is no edit of another.
   #original = null;
   #before = false;
+  // Share of the picture, from the left, that shows the original; null: none does.
+  #wipe = null;
   #photo = null;
   #comparing = false;
 
@@ -149,6 +155,7 @@ export class Viewer {
   show(head, { final, original }) {
     const opening = this.#shown === null;
     head.final = final;
+    head.original = original;
     this.#held.add(head);
     if (final) {
       this.#behind = null;
@@ -185,9 +192,14 @@ export class Viewer {
     this.#update();
   }
 
-  /** The head in the picture. */
+  /** The head in the picture; of a wipe, the one on the right. */
   get #visible() {
     return this.#before && this.#original ? this.#original : this.#shown;
+  }
+
+  /** The heads in the picture. */
+  get #visibles() {
+    return this.wiping ? [this.#original, this.#shown] : [this.#visible];
   }
 
   // ------------------------------------------------------------------------------------------------- messages
@@ -263,6 +275,7 @@ export class Viewer {
   /** Show the original as it was made, or what the sliders make. */
   setBefore(on) {
     this.#before = on && this.#original !== null;
+    if (this.#before) this.#wipe = null;
     this.#update();
   }
 
@@ -272,6 +285,39 @@ export class Viewer {
 
   get hasOriginal() {
     return this.#original !== null && this.#shown?.final === true;
+  }
+
+  /**
+   * Show the original on the left and the head on show on the right of a divider; on: from the middle, off: no longer.
+   * The wish outlives heads that are no change of another, which are shown whole.
+   */
+  setWiping(on) {
+    this.#wipe = on ? WIPE_START : null;
+    if (on) {
+      this.#before = false;
+      this.setComparing(false);
+    }
+    this.#update();
+  }
+
+  get canWipe() {
+    return this.#original !== null && this.#shown !== this.#original && !this.#shown.original;
+  }
+
+  get wiping() {
+    return this.#wipe !== null && this.canWipe && !this.#comparing;
+  }
+
+  /** Where the divider stands, as a share of the picture from the left. */
+  get wipe() {
+    return this.#wipe ?? WIPE_START;
+  }
+
+  set wipe(share) {
+    const [low, high] = WIPE_LIMITS;
+    this.#wipe = Math.min(Math.max(share, low), high);
+    this.#events.changed();
+    this.requestRender();
   }
 
   /** See the head as the photo's camera did, or from the camera that is moved by hand. */
@@ -351,11 +397,13 @@ export class Viewer {
   }
 
   #update() {
+    const visibles = this.#visibles.filter(Boolean);
     for (const head of this.#held) {
-      if (head === this.#visible) this.#scene.add(head.root);
+      head.root.visible = true;
+      if (visibles.includes(head)) this.#scene.add(head.root);
       else head.root.removeFromParent();
     }
-    if (this.#visible) this.#surfaces.dress(this.#visible, this.#style);
+    for (const head of visibles) this.#surfaces.dress(head, this.#style);
     this.#events.changed();
     this.requestRender();
   }
@@ -411,10 +459,16 @@ export class Viewer {
   #applyShape(now_ms) {
     const head = this.#visible;
     if (!head) return;
-    if (this.#before || this.#comparing) poseHead(head, NEUTRAL, STRAIGHT, STRAIGHT, null);
-    else {
-      const idle = this.#idling ? this.#idle.at(now_ms / 1000) : null;
-      poseHead(head, this.#expression, this.#pose, this.#gaze, idle);
+    if (this.#before || this.#comparing) {
+      // As in the file, what words have moved included.
+      poseHead(head, { ...NEUTRAL, weights: head.words }, STRAIGHT, STRAIGHT, null);
+      return;
+    }
+    const idle = this.#idling ? this.#idle.at(now_ms / 1000) : null;
+    poseHead(head, this.#expression, this.#pose, this.#gaze, idle);
+    // The same pose before the words: what hands have moved is no difference.
+    if (this.wiping) {
+      poseHead(this.#original, withoutWords(this.#expression, head.words), this.#pose, this.#gaze, idle);
     }
   }
 
@@ -428,8 +482,25 @@ export class Viewer {
     if (this.#buffer !== buffer.join()) this.#renderer.setDrawingBufferSize(...buffer);
     this.#buffer = buffer.join();
     const camera = this.#comparing ? photoCamera(this.#photo, this.photoBox, this.#stage) : this.#camera;
-    this.#renderer.render(this.#scene, camera);
+    if (this.wiping) this.#drawWipe(camera);
+    else this.#renderer.render(this.#scene, camera);
     this.#pictures += 1;
+  }
+
+  // Each head in its part of the picture.
+  #drawWipe(camera) {
+    const { width, height } = this.#stage;
+    const middle = Math.round(width * this.#wipe);
+    this.#renderer.setScissorTest(true);
+    for (const [head, left, right] of [
+      [this.#original, 0, middle],
+      [this.#shown, middle, width],
+    ]) {
+      for (const other of this.#visibles) other.root.visible = other === head;
+      this.#renderer.setScissor(left, 0, right - left, height);
+      this.#renderer.render(this.#scene, camera);
+    }
+    this.#renderer.setScissorTest(false);
   }
 
   // ----------------------------------------------------------------------------------------------------- camera

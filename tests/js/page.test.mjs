@@ -14,7 +14,14 @@ const BODY = `
   <input id="text" type="text" /><input id="slider" type="range" />
   <div id="likeness-status"></div>
   <iframe id="likeness-viewer"></iframe>`;
-const HEAD = { type: "load_head", url: "gradio_api/file=/x/a.glb", file_name: "a.glb", final: true, original: true };
+const HEAD = {
+  type: "load_head",
+  url: "gradio_api/file=/x/a.glb",
+  file_name: "a.glb",
+  final: true,
+  original: true,
+  expression: {},
+};
 const absolute = (message) => ({ ...message, url: new URL(message.url, ADDRESS).href });
 const settle = async () => {
   // The clock that tests turn has no immediates.
