@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { FULL_LOOK_DEG, lookWeights, morphWeights } from "../../app/static/morph_weights.js";
+import { FULL_LOOK_DEG, lookWeights, morphWeights, withoutWords } from "../../app/static/morph_weights.js";
 
 const nonZero = (weights) => Object.fromEntries(Object.entries(weights).filter(([, weight]) => weight !== 0));
 
@@ -48,4 +48,16 @@ test("a blink closes the lids from where they are and touches nothing else", () 
   for (let closed = 0; closed <= 1; closed += 0.1) {
     assert.equal(morphWeights(["eyeBlinkLeft"], [0], [{ eyeBlinkLeft: 1 }], closed)[0], 1);
   }
+});
+
+test("an expression without what words have moved", () => {
+  const words = { mouthSmileLeft: 0.5, jawOpen: -0.25 };
+  const weights = { mouthSmileLeft: 0.75, jawOpen: 0, browInnerUp: 0.5 };
+  assert.deepEqual(withoutWords({ weights, own: true }, words), {
+    weights: { mouthSmileLeft: 0.25, jawOpen: 0.25, browInnerUp: 0.5 },
+    own: true,
+  });
+  // Without the head's own expression nothing was taken from it.
+  assert.deepEqual(withoutWords({ weights, own: false }, words).weights, { ...weights, mouthSmileLeft: 0.25 });
+  assert.deepEqual(withoutWords({ weights: {}, own: true }, {}), { weights: {}, own: true });
 });

@@ -189,6 +189,57 @@ test("reset takes the expression back to the one on the photo", () => {
   assert.deepEqual(page.last("set_expression"), { type: "set_expression", weights: {}, own: true });
 });
 
+test("words move the sliders, and hands stay on top of them", () => {
+  const page = setUp({ stillness: true });
+  const sent = () => {
+    page.frames();
+    return page.last("set_expression");
+  };
+  const shown = (key) => page.find(`#likeness-${key} .number`).textContent;
+  const smile = (weight) => ({ mouthSmileLeft: weight, mouthSmileRight: weight });
+  page.slide("jawOpen", 0.25);
+  page.panels.wordsMoved({ ...smile(0.5), browInnerUp: -0.25 });
+  assert.deepEqual(sent().weights, { ...smile(0.5), browInnerUp: -0.25, jawOpen: 0.25 });
+  assert.equal(shown("mouthSmile"), "50 %");
+  assert.equal(shown("browInnerUp"), "0 %");
+  // Nothing was done by hand: there is nothing to reset.
+  assert.ok(page.find("#likeness-mouthSmile .number").disabled);
+  // A hand takes some of it away, and its number leads back to the words.
+  page.slide("mouthSmile", 0.25);
+  assert.deepEqual(sent().weights, { ...smile(0.25), browInnerUp: -0.25, jawOpen: 0.25 });
+  page.find("#likeness-mouthSmile .number").click();
+  assert.deepEqual(sent().weights, { ...smile(0.5), browInnerUp: -0.25, jawOpen: 0.25 });
+  // Taken away by hand altogether; a smile that is gone leaves nothing to be taken from the next.
+  page.slide("mouthSmile", 0);
+  assert.deepEqual(sent().weights, { browInnerUp: -0.25, jawOpen: 0.25 });
+  page.panels.wordsMoved({});
+  assert.deepEqual(sent().weights, { jawOpen: 0.25 });
+  page.panels.wordsMoved(smile(0.75));
+  assert.deepEqual(sent().weights, { ...smile(0.75), jawOpen: 0.25 });
+});
+
+test("a preset is what it says under any words, and reset leads back to them", () => {
+  const page = setUp({ stillness: true });
+  const smile = { mouthSmileLeft: 0.5, mouthSmileRight: 0.5 };
+  page.panels.wordsMoved(smile);
+  page.press("Anger");
+  page.frames();
+  const anger = page.last("set_expression");
+  assert.ok(!anger.own);
+  for (const [name, weight] of Object.entries(PRESETS.anger.weights)) {
+    assert.ok(Math.abs(anger.weights[name] - weight) < 1e-9, name);
+  }
+  assert.ok(!anger.weights.mouthSmileLeft);
+  // What was chosen stays when other words come.
+  page.panels.wordsMoved({});
+  page.frames();
+  assert.deepEqual(Object.keys(page.last("set_expression").weights).sort(), Object.keys(PRESETS.anger.weights).sort());
+  page.panels.wordsMoved(smile);
+  page.press("Reset expression");
+  page.frames();
+  assert.deepEqual(page.last("set_expression"), { type: "set_expression", weights: smile, own: true });
+});
+
 test("the jaw is the same in both panels, and goes to one side at a time", () => {
   const page = setUp();
   page.slide("jaw_open", 0.4);
