@@ -180,7 +180,7 @@ def _opposite(row: Row, moves: tuple[Move, ...]) -> tuple[Move, ...]:
     return _moves(row.opposite)
 
 
-def _is_held_out(text: str) -> bool:
+def is_held_out(text: str) -> bool:
     return zlib.crc32(text.encode()) % HELD_OUT_SHARE == 0
 
 
@@ -193,7 +193,7 @@ def _phrases(by_form: Iterable[tuple[Form, str]]) -> tuple[Phrase, ...]:
     found: dict[str, Phrase] = {}
     for form, texts in by_form:
         for text in _split(texts):
-            found.setdefault(text, Phrase(text, form, bool(found) and _is_held_out(text)))
+            found.setdefault(text, Phrase(text, form, bool(found) and is_held_out(text)))
     return tuple(found.values())
 
 
@@ -213,7 +213,7 @@ def comparatives(adjective: str) -> tuple[str, str]:
     return f"{stem}er", f"{stem}est"
 
 
-def _is_short(adjective: str) -> bool:
+def is_short(adjective: str) -> bool:
     """Whether an adjective is compared by -er: one syllable, or two of which the last is y."""
     if not re.fullmatch(r"[a-z]+", adjective) or re.search(
         r"(ed|ing|ous|ful|ish|less|ic|al|en|er|ier|est)$", adjective
@@ -235,7 +235,7 @@ def _part_concepts() -> list[tuple[Concept, Part, str]]:
             things = [f"{_article_if_singular(nouns[0], word)}{word} {nouns[0]}" for word in words]
             things += [f"{_article_if_singular(noun, words[0])}{words[0]} {noun}" for noun in nouns[1:]]
             comps = [
-                f"{compared} {nouns[0]}" for word in words if _is_short(word) for compared in comparatives(word)[:1]
+                f"{compared} {nouns[0]}" for word in words if is_short(word) for compared in comparatives(word)[:1]
             ]
             phrases = _phrases(
                 [
@@ -259,7 +259,7 @@ def _article_if_singular(noun: str, word: str) -> str:
 
 
 def _compared(adjective: str) -> str:
-    return comparatives(adjective)[0] if _is_short(adjective) else f"more {adjective}"
+    return comparatives(adjective)[0] if is_short(adjective) else f"more {adjective}"
 
 
 def _row_concept(row: Row) -> Concept:
@@ -399,12 +399,14 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
         adjectives, verbs = SENSES[sense]
         for noun in map(key_of, _split(part.names)):
             for adjective in _split(adjectives):
-                forms = [key_of(adjective), *(((c,)) for c in comparatives(adjective) if _is_short(adjective))]
+                forms = [key_of(adjective), *(((c,)) for c in comparatives(adjective) if is_short(adjective))]
                 if adjective == "little":
                     forms.append(("littler",))
                 for form in forms:
                     put((*form, *noun), concept)
-                    put((*noun, *form), concept)
+                    # "make the face a little older" is not about a little face.
+                    if adjective != "little":
+                        put((*noun, *form), concept)
             for verb in map(key_of, _split(verbs)):
                 for form in (verb, *_inflected_verb(verb)):
                     put((*form, *noun), concept)
@@ -433,7 +435,7 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
     for concept in CONCEPTS:
         for phrase in concept.phrases:
             key = key_of(phrase.text)
-            if phrase.form == "adj" and len(key) == 1 and _is_short(key[0]):
+            if phrase.form == "adj" and len(key) == 1 and is_short(key[0]):
                 for form in comparatives(key[0]):
                     put((form,), concept)
             if phrase.form == "verb" and key:
@@ -441,7 +443,7 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
                     put(form, concept)
             if phrase.form in ("thing", "comp") and len(key) == 2 and key[1] in BODY:
                 put((key[1], key[0]), concept)
-                for form in comparatives(key[0]) if _is_short(key[0]) else ():
+                for form in comparatives(key[0]) if is_short(key[0]) else ():
                     put((form, key[1]), concept)
                     put((key[1], form), concept)
             if phrase.form == "person" and key:
@@ -449,7 +451,6 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
             if phrase.form == "adj" and len(key) == 1 and key[0] not in ("big",):
                 for noun in ("face", "expression", "look", "features", "appearance"):
                     put((key[0], noun), concept)
-                    put((noun, key[0]), concept)
                 if concept.name in {row.name for row in CONCEPT_ROWS if _is_of_skin(row)}:
                     put((key[0], "skin"), concept)
                     put(("skin", key[0]), concept)
@@ -680,7 +681,7 @@ _PREDICATES = (
 
 def _halves(templates: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Templates for training, and those held out: the plainest is for training, and one at least is held out."""
-    held = [text for text in templates[1:] if _is_held_out(text)] or [templates[-1]]
+    held = [text for text in templates[1:] if is_held_out(text)] or [templates[-1]]
     return tuple(text for text in templates if text not in held), tuple(held)
 
 
