@@ -139,8 +139,12 @@ def skin_of(
     """The albedo map of a person whom the generator has drawn as `generated` (sRGB 0..1), and what is on the skin."""
     features = draw_features(head, person, size)
     painted = paint_albedo(head, person, features, size, None)
-    drawn = functools.reduce(torch.maximum, (getattr(features, name) for name in DRAWN))
-    return refined(generated, painted, drawn), features
+    return refined(generated, painted, covered(features)), features
+
+
+def covered(features: Features) -> Float[Tensor, "U U"]:
+    """The share of each texel that is covered by what only the painter knows."""
+    return functools.reduce(torch.maximum, (getattr(features, name) for name in DRAWN))
 
 
 def relief_of(

@@ -103,16 +103,18 @@ def changed(
     albedo: UInt8[Tensor, "3 U U"], change: Float[Tensor, "3 U U"], lit: UInt8[Tensor, "3 U U"] | None = None
 ) -> tuple[UInt8[Tensor, "3 U U"], UInt8[Tensor, "3 U U"] | None]:
     """A map, and its lit version, after a change of the logarithm of albedo. Where it is 0 no byte changes."""
-    start = log_albedo(albedo.float() / 255)
+    bytes_ = torch.arange(256) / 255
+    # By table: a map has millions of bytes, but only 256 different ones.
+    start, linear = log_albedo(bytes_)[albedo.long()], srgb_to_linear(bytes_)
     room = (math.log(1 + LOG_FLOOR) - start).clamp_min(0)
     share = torch.where(change > 0, room / change.clamp_min(1e-9), 1).amin(0).clamp(max=1)
     moved = srgb_from_log(start + share * change)
     if lit is None:
         return _byte(moved), None
-    old, new = srgb_to_linear(albedo.float() / 255), srgb_to_linear(moved)
     # Texels that keep their colour keep it exactly; rounding through the logarithm would be a ratio of almost 1.
-    ratio = torch.where(change == 0, 1.0, (new + RATIO_FLOOR) / (old + RATIO_FLOOR))
-    return _byte(moved), _byte(linear_to_srgb((srgb_to_linear(lit.float() / 255) * ratio).clamp(0, 1)))
+    ratio = (srgb_to_linear(moved) + RATIO_FLOOR) / (linear[albedo.long()] + RATIO_FLOOR)
+    ratio = torch.where(change == 0, 1.0, ratio)
+    return _byte(moved), _byte(linear_to_srgb((linear[lit.long()] * ratio).clamp(0, 1)))
 
 
 def _byte(image: Tensor) -> UInt8[Tensor, "3 U U"]:

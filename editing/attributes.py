@@ -7,7 +7,7 @@ expressions and the strength of the skin's detail. A head's state is one vector 
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -143,12 +143,14 @@ def labels_in(values: Float[Tensor, "N"]) -> dict[str, float]:
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A head as edits see it. avatar: with a latent of the bundled generator. person: who is behind it, exactly for a
-    random head, as far as the latent tells for a photo's. values: its attributes. exact: which of the two it is."""
+    random head, as far as the latent tells for a photo's. values: its attributes. exact: which of the two it is.
+    worked_out: what edits of it need again, kept as long as it is."""
 
     avatar: Avatar
     person: Person
     values: Float[Tensor, "N"]
     exact: bool
+    worked_out: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
 def read_subject(avatar: Avatar) -> Subject:

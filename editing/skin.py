@@ -8,8 +8,9 @@ carried over without its fine pattern, and the photo's own spots, lines or hairs
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 
 import torch
@@ -19,7 +20,7 @@ from torch.nn import functional
 
 from core.albedo.bundled import albedo_gan
 from core.albedo.model import log_albedo
-from core.generation import RELIEF_PX, relief_of, skin_of
+from core.generation import RELIEF_PX, covered, refined, relief_of, skin_of
 from core.head import HeadModel, load_head
 from core.materials import Materials, paint_eye
 from core.synthesis.features import Features, canvas_of, draw_features
@@ -50,13 +51,15 @@ HAIR_PATTERN = 0.6  # share of the fine pattern that goes with it: pores stay
 TEXELS_PER_MM = 2.1  # of the face on a map of 1024: its scale hardly varies there
 # Of a normal map: straight out of the skin.
 FLAT = torch.tensor([128, 128, 255])
+QUICK_PX = 512  # of the maps in a quick look
+PHOTO_PX = 768  # at which changes of a photo's skin are drawn: a photo's face is seldom finer
 LEAST_AMOUNT = 0.02  # of a photo's label, for taking it away to mean something
 
 
 def edited_materials(subject: Subject, before: EditLatent, after: EditLatent, size: int | None = None) -> Materials:
     """The head's maps after an edit; a map that nothing changes stays the same tensor.
 
-    size: side in texels at which the change is drawn, for a quick look; the maps keep theirs. None: that of the map.
+    size: side in texels at which the change is drawn, for a quick look, with maps of the skin of at most `QUICK_PX`.
     """
     head, materials = load_head(), subject.avatar.materials
     if _same(before, after, "albedo", "person", "hair", "detail"):
@@ -74,8 +77,11 @@ def _same(before: EditLatent, after: EditLatent, *groups: str) -> bool:
 
 def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, size: int | None) -> Materials:
     materials, person = subject.avatar.materials, subject.person
+    quick = size is not None
+    if quick:
+        materials = _small(subject)
     full = materials.skin_albedo.shape[-1]
-    size, quick = min(size or full, full), size is not None
+    size = min(size or (full if subject.exact else PHOTO_PX), full)
     labels = after.labels()
     other = person_after(head, person, labels)
     if subject.exact:
@@ -96,6 +102,24 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
     return replace(done, **_relief(head, subject, other, features, detail))
 
 
+def _small(subject: Subject) -> Materials:
+    """The head's maps for a quick look."""
+    materials = subject.avatar.materials
+    found = {
+        name: _kept(subject, name, QUICK_PX, functools.partial(_shrunk, getattr(materials, name)))
+        for name in ("skin_albedo", "skin_photo")
+        if getattr(materials, name) is not None
+    }
+    return replace(materials, **found)
+
+
+def _shrunk(image: UInt8[Tensor, "3 U U"]) -> UInt8[Tensor, "3 V V"]:
+    if image.shape[-1] <= QUICK_PX:
+        return image
+    small = functional.interpolate(image[None].float(), size=(QUICK_PX, QUICK_PX), mode="area")[0]
+    return (small + 0.5).to(torch.uint8)
+
+
 def _decoded(subject: Subject, latent: EditLatent) -> Float[Tensor, "3 G G"]:
     """What the generator makes of a latent. What tells the head's layers apart stays."""
     of_head = subject.avatar.latent
@@ -113,17 +137,17 @@ def _known_change(
     """
     old, new = asdict(subject.person.labels), asdict(other.labels)
     between = person_after(head, subject.person, old | {name: new[name] for name in GENERATED})
-    change, features = torch.zeros(3, size, size), draw_features(head, between, size)
-    if not torch.equal(after.group("albedo"), latent_of(subject).group("albedo")) or between is not subject.person:
-        drawn, _ = skin_of(head, between, _decoded(subject, after), size)
-        start = functional.interpolate(
-            subject.avatar.materials.skin_albedo[None].float() / 255, (size, size), mode="area"
-        )
-        change = log_albedo(drawn.float() / 255) - log_albedo(start[0])
+    features = draw_features(head, between, size)
+    painted = paint_albedo(head, between, features, size, None)
+    change = torch.zeros(3, size, size)
+    if between is not subject.person or not _same(latent_of(subject), after, "albedo"):
+        drawn = refined(_decoded(subject, after), painted, covered(features))
+        albedo = subject.avatar.materials.skin_albedo
+        start = functional.interpolate(albedo[None].float() / 255, size=(size, size), mode="area")[0]
+        change = log_albedo(drawn.float() / 255) - log_albedo(start)
     if any(new[name] != old[name] for name in new if name not in GENERATED):
-        painted = _painted(head, between, features, size)
         features = draw_features(head, other, size)
-        change = change + (_painted(head, other, features, size) - painted)
+        change = change + (_painted(head, other, features, size) - log_albedo(painted.float() / 255))
     return change, features
 
 
@@ -149,18 +173,28 @@ def _guessed_change(
     gained = {name: max(new[name] - old[name], 0.0) for name in SPOTS}
     without = person_after(head, other, new | common)
     features = draw_features(head, without, size)
+    painted = paint_albedo(head, without, features, size, None)
     change = torch.zeros(3, size, size)
     start = person_after(head, subject.person, old | none)
     if asdict(start.labels) != asdict(without.labels) or not _same(before, after, "albedo"):
-        skins = (skin_of(head, p, _decoded(subject, at), size)[0] for p, at in ((without, after), (start, before)))
-        plain, was = (log_albedo(skin.float() / 255) for skin in skins)
-        change = _smoothed(plain - was, PATTERN_MM)
+
+        def was() -> Tensor:
+            return log_albedo(skin_of(head, start, _decoded(subject, before), size)[0].float() / 255).half()
+
+        plain = log_albedo(refined(_decoded(subject, after), painted, covered(features)).float() / 255)
+        change = _smoothed(plain - _kept(subject, "start", size, was).float(), PATTERN_MM)
     if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
-        painted = _painted(head, without, features, size)
         full = person_after(head, other, new | gained)
         features = draw_features(head, full, size)
-        change = change + (_painted(head, full, features, size) - painted)
+        change = change + (_painted(head, full, features, size) - log_albedo(painted.float() / 255))
     return change, features, removed
+
+
+def _kept(subject: Subject, name: str, size: int, make: Callable[[], Tensor]) -> Tensor:
+    """What is the same for every edit of a head is worked out once."""
+    if (name, size) not in subject.worked_out:
+        subject.worked_out[name, size] = make()
+    return subject.worked_out[name, size]
 
 
 def _smoothed(image: Float[Tensor, "C U U"], sigma_mm: float) -> Float[Tensor, "C U U"]:
@@ -245,7 +279,12 @@ def _relief(
     made = {"skin_roughness": roughness} if subject.exact else {}
     if not subject.exact:
         size = min(len(features.wrinkles), RELIEF_PX)
-        _, start = relief_of(head, subject.person, draw_features(head, subject.person, size))
+        start = _kept(
+            subject,
+            "normals",
+            size,
+            lambda: relief_of(head, subject.person, draw_features(head, subject.person, size))[1],
+        )
         normals = (normals.int() - start.int() + FLAT[:, None, None]).clamp(0, 255).to(torch.uint8)
     if detail != 1 and subject.exact:
         normals = (
