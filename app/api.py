@@ -109,12 +109,16 @@ def publish(actions: Handlers) -> None:
         these are all, so an empty list takes the words back. strength: of those that name none, from -1, the other way,
         to 1.5. keep_identity: 0 lets the person change, 1 hardly. locks: what stays: shape, skin, expression. method:
         mixed, table, mapper, directions or optimisation. model: bundled, or one of open_clip as model:pretrained.
-        Returns the head as a GLB file, and a report: clauses, what moved, what was not understood (unknown).
+        Returns the head as a GLB file, and a report: clauses, what moved, and remarks on what was not understood.
         """
         wish = {"keep_identity": keep_identity, "locks": locks, "method": method, "model": model}
         usual = number(strength, "strength")
         typed = prompt if isinstance(prompt, str) else None
-        clauses = [] if isinstance(prompt, str) else [_clause(entry, usual) for entry in _list(prompt, "prompt")]
+        clauses = (
+            []
+            if isinstance(prompt, str)
+            else [_clause(entry, usual) for entry in _list(prompt, "prompt", "A text or a list")]
+        )
         yield from _answers(actions.edit(session_of(request), typed, words_of({**wish, "clauses": clauses}), usual))
 
     def undo(request: gr.Request) -> Iterator[Answer]:
@@ -187,7 +191,7 @@ def prompt_of(value: Any) -> str | None:
 def words_of(wish: Mapping[str, Any]) -> TextEdit:
     """What is asked for in words, from plain values. Raises gr.Error for what is of another kind; texts, ranges and
     names are checked by the core."""
-    clauses = [_clause(entry, 1.0) for entry in _list(wish.get("clauses"), "clauses")]
+    clauses = [_clause(entry, 1.0) for entry in _list(wish.get("clauses"), "changes")]
     keep_identity = number(wish.get("keep_identity"), "keep_identity")
     locks = [str(lock) for lock in _list(wish.get("locks"), "locks")]
     return making.text_edit(clauses, keep_identity, locks, str(wish.get("method")), str(wish.get("model")))
@@ -201,11 +205,11 @@ def _clause(entry: Any, usual: float) -> tuple[str, float]:
     return text, number(strength, "strength")
 
 
-def _list(value: Any, what: str) -> Sequence[Any]:
+def _list(value: Any, what: str, expected: str = "A list") -> Sequence[Any]:
     if value is None:
         return []
     if not isinstance(value, list | tuple):
-        raise _error(f"The {what} was expected as a list, or as a text.")
+        raise _error(f"The {what} came as {value!r}. {expected} was expected.")
     return value
 
 

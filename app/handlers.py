@@ -420,7 +420,7 @@ class Handlers:
         edit = replace(visitor.edit, words=words if words.clauses else None)
         for update in self._change(visitor, edit, "changing the head by words", visitor.record):
             if update.report is not None:
-                yield replace(update, report={**update.report, "unknown": told.unknown})
+                yield replace(update, report={**update.report, "remarks": [*told.unknown, *update.report["remarks"]]})
             else:
                 yield update
 
@@ -429,7 +429,7 @@ class Handlers:
         reading = self._maker().read_prompt(prompt)
         if reading.problem is not None:
             raise LikenessError(reading.problem)
-        said = [word.sentence for word in reading.unknown]
+        said = [*(word.sentence for word in reading.unknown), *reading.notes]
         clauses = {text.casefold(): (text, amount) for text, amount in words.clauses}
         for clause in reading.clauses:
             if clause.text.casefold() in clauses:
@@ -533,7 +533,9 @@ class Handlers:
             original = _original(visitor.head, final)
             recorded(final)
             update = self._show(visitor, head, result, original)
-            return replace(update, lines=(*(update.lines or ()), *notes))
+            assert update.lines is not None and update.report is not None
+            remarks = [note.text for note in notes]
+            return replace(update, lines=(*update.lines, *notes), report={**update.report, "remarks": remarks})
 
         quick = edit.words is None or edit.words.method != "optimisation"
         yield from self._do(visitor, task, doing, done, step, quick=quick, private=edit.words is not None)

@@ -23,6 +23,8 @@ from urllib.parse import quote
 
 # Telemetry is decided when Gradio is imported. People's selfies pass through here: nothing is reported anywhere.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+# A visitor may name a text-image model; gigabytes are not fetched for that. HF_HUB_OFFLINE=0 allows it.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import gradio as gr
 import spaces

@@ -49,6 +49,15 @@ def client(server: RunningApp, tmp_path: Path) -> Iterator[Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def head_of_four(server: RunningApp, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A session with a head that nothing changes."""
+    folder = tmp_path_factory.mktemp("four")
+    with contextlib.closing(Client(server.address, verbose=False, download_files=folder)) as client:
+        client.predict(seed=4, api_name="/random_head")
+        yield client
+
+
 def expected(seed: int, attributes: dict[str, float] | None = None, **labels: float) -> bytes:
     """The file of a random head, made here."""
     return gltf.glb_bytes(load_head(), pipeline.reshape(drawn(seed, **labels), attributes or {}))
@@ -82,6 +91,7 @@ def test_the_example_in_the_documentation_runs(server: RunningApp, monkeypatch: 
     assert Path(names["head"]).read_bytes() == expected(43)
     assert Path(names["same"]).name == Path(names["older"]).name == "astronaut.glb"
     assert Path(names["same"]).read_bytes() != Path(names["older"]).read_bytes()
+    assert "'age +" in said.getvalue() and "'mouth smile +" in said.getvalue()
     assert "photo" in said.getvalue()
 
 
@@ -112,6 +122,52 @@ def test_a_photo_becomes_a_head_with_its_stages_told(client: Client) -> None:
     fractions = [answer["fraction"] for _, answer in answers[:-1] if answer.get("fraction") is not None]
     assert fractions == sorted(fractions) and len(set(fractions)) > 4
     assert all(file is None for file, _ in answers[:-1])
+
+
+def test_words_change_a_head_whatever_their_order_and_are_taken_back(client: Client) -> None:
+    def edit(**arguments: Any) -> tuple[bytes, dict[str, Any]]:
+        head, report = client.predict(**arguments, api_name="/edit")
+        assert Path(head).name == "head-4.glb"
+        return Path(head).read_bytes(), report
+
+    assert "no head here" in sentence(lambda: client.predict(prompt="older", api_name="/edit"))
+    client.predict(seed=4, api_name="/random_head")
+    typed, report = edit(prompt="older, smiling, pikachu")
+    assert report["clauses"] == [{"text": text, "strength": 1.0} for text in ("older", "smiling")]
+    amounts = {moved["name"]: moved["amount"] for moved in report["moved"]}
+    assert amounts["age_years"] > 5 and amounts["mouthSmile"] > 0.3
+    (remark,) = report["remarks"]
+    assert "pikachu" in remark
+    assert edit(prompt=["smiling", ["older", 1.0]])[0] == typed
+    half, report = edit(prompt=["smiling", "older"], strength=0.5)
+    assert half != typed and [clause["strength"] for clause in report["clauses"]] == [0.5, 0.5]
+    shaped, _ = client.predict(attributes={"weight": 1.0}, api_name="/reshape")
+    assert Path(shaped).read_bytes() != half
+    # Undone step by step, or taken back at once.
+    undone, _ = client.predict(api_name="/undo")
+    assert Path(undone).read_bytes() == half
+    assert edit(prompt=[])[0] == expected(4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"prompt": ""}, "no words"),
+        ({"prompt": 5}, "A text or a list was expected"),
+        ({"prompt": "pikachu"}, "I don't know 'pikachu'"),
+        ({"prompt": "x" * 10_000}, "10,000 characters"),
+        ({"prompt": [["older", "much"]]}, "A number was expected"),
+        ({"prompt": ["older", 7]}, "expected as a text"),
+        ({"prompt": "older", "strength": 7}, "from -1 to 1.5"),
+        ({"prompt": "older", "keep_identity": -1}, "from 0 to 1"),
+        ({"prompt": "older", "locks": "skin"}, "A list was expected"),
+        ({"prompt": "older", "locks": ["hat"]}, "hat"),
+        ({"prompt": "older", "method": "magic"}, "magic"),
+        ({"prompt": "older", "model": "ViT-B-32:/etc/passwd"}, "model:pretrained"),
+    ],
+)
+def test_words_that_mean_nothing_are_a_sentence(head_of_four: Client, arguments: dict[str, Any], said: str) -> None:
+    assert said in sentence(lambda: head_of_four.predict(**arguments, api_name="/edit"))
 
 
 def test_a_head_is_shaped_and_the_history_leads_back(client: Client) -> None:

@@ -121,11 +121,13 @@ class Words:
 def read_prompt(text: str) -> Any:
     """Clauses stand between commas; those of Pokemon are not understood."""
     if not text.strip():
-        return SimpleNamespace(clauses=(), unknown=(), problem="Nothing was typed. Say what is to change.")
+        problem = "Nothing was typed. Say what is to change."
+        return SimpleNamespace(clauses=(), unknown=(), notes=(), problem=problem)
     parts = [part.strip() for part in text.split(",")]
     unknown = [SimpleNamespace(text=p, sentence=f"I don't know {p}.", suggestion="older") for p in parts if "chu" in p]
     clauses = [SimpleNamespace(text=part) for part in parts if "chu" not in part]
-    return SimpleNamespace(clauses=tuple(clauses), unknown=tuple(unknown), problem=None)
+    notes = tuple(f"There is no {text} for older people." for text in parts if text == "childish")
+    return SimpleNamespace(clauses=tuple(clauses), unknown=tuple(unknown), notes=notes, problem=None)
 
 
 def load_model(name: str) -> None:
@@ -790,7 +792,7 @@ def test_typed_words_become_chips_at_once_then_a_coarse_head_then_the_head(editi
     assert report is not None
     assert report["clauses"] == [{"text": "smiling", "strength": 1.0}, {"text": "older", "strength": 1.0}]
     assert report["moved"][0] == {"name": "age_years", "title": "age", "amount": 25.6}
-    assert report["unknown"] == []
+    assert report["remarks"] == []
     json.dumps(report)
 
 
@@ -816,7 +818,7 @@ def test_what_is_not_understood_is_named_and_changes_nothing(editing: Editing) -
     assert editing.edit("older, pikachu") == b"glTF ada older 1 {}"
     first = editing.told[0]
     assert (first.rest, first.unknown, first.suggestions) == ("pikachu", ["I don't know pikachu."], ["older"])
-    assert editing.updates[-1].report is not None and editing.updates[-1].report["unknown"] == first.unknown
+    assert editing.updates[-1].report is not None and editing.updates[-1].report["remarks"] == first.unknown
     editing.updates = list(editing.page.handlers.edit("visitor", "pikachu, raichu", words(("older", 1.0))))
     assert editing.problem == "I don't know pikachu. I don't know raichu."
     assert not loads(editing.updates) and editing.told[-1].rest == "pikachu, raichu"
@@ -867,6 +869,7 @@ def test_a_model_that_is_not_there_gives_way_to_the_bundled_one(editing: Editing
     assert editing.told[-1].model == "bundled"
     (note,) = [line for line in editing.updates[-1].lines or () if line.text.startswith("There are no weights")]
     assert note == Line("warning", "There are no weights of ViT:gone here. The bundled model was used instead.")
+    assert editing.updates[-1].report is not None and editing.updates[-1].report["remarks"] == [note.text]
     assert editing.page.sessions.known("visitor").edit.words == words(("smiling", 1.0))
 
 
