@@ -38,6 +38,7 @@ CURE = "Restore it from the repository, or train anew with `python -m recipes.tr
 LETTERS = (3, 4, 5)  # lengths of the pieces of words that are looked up
 SIGNS = (1.0, -1.0)  # the text, and the other way
 MIDDLE: Float[Tensor, "N"] = (LOW + HIGH) / 2
+JOINED = 0.2  # share of lessons that ask for two things at once
 STEADY = 1e-4  # of a spread; a smaller change is none
 
 # An instruction to learn from: its words, and what it changes of heads with given values at an amount of 1 or -1.
@@ -70,6 +71,9 @@ class MapperNetwork(nn.Module):
             nn.GELU(),
         )
         self.out = nn.Linear(config.hidden, len(SIGNS) * 4 * COUNT)
+        with torch.no_grad():
+            # A text is about a few of a hundred attributes.
+            self.out.bias.reshape(len(SIGNS), 4, COUNT)[:, 0] = -4.0
 
     def forward(
         self, embedded: Float[Tensor, "B E"], pieces: Int[Tensor, "P"], starts: Int[Tensor, "B"]
@@ -196,11 +200,11 @@ class MapperSettings:
     instructions: int = 30_000
     tested: int = 2_000
     nonsense: float = 0.05
-    passes: int = 8
-    batch: int = 256
+    passes: int = 12
+    batch: int = 128
     rate: float = 2e-3
-    letters_dropped: float = 0.25
-    embedding_dropped: float = 0.25
+    letters_dropped: float = 0.1
+    embedding_dropped: float = 0.5
     hidden: int = 320
     seed: int = 0
 
@@ -231,18 +235,23 @@ def sample_values(count: int, rng: np.random.Generator) -> Float[Tensor, "C N"]:
 
 
 def grammar_lesson(rng: np.random.Generator, held_out: bool) -> tuple[str, Teacher]:
-    """An instruction of the grammar's, without its degree, and the table's change for it."""
-    from editing.prompts import sample_instruction
+    """An instruction of the grammar's, or two in one, without their degrees, and the table's change for it."""
+    from editing.prompts import Clause, sample_instruction
     from editing.words import concept_change
 
-    _, clause = sample_instruction(rng, held_out)
-    whole = clause.amount or 1.0
+    clauses = [sample_instruction(rng, held_out)[1] for _ in range(2 if rng.random() < JOINED else 1)]
+
+    def moved(clause: Clause, sign: float, values: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+        moves = torch.zeros_like(values)
+        for concept, amount in clause.concepts:
+            moves = moves + concept_change(concept, sign * amount / (clause.amount or 1.0), values)
+        return moves
 
     def change(sign: float, values: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
-        moves = [concept_change(concept, sign * amount / whole, values) for concept, amount in clause.concepts]
-        return sum(moves[1:], moves[0]) if moves else torch.zeros_like(values)
+        total = sum((moved(clause, sign, values) for clause in clauses), torch.zeros_like(values))
+        return (values + total).clamp(LOW, HIGH) - values
 
-    return clause.core, change
+    return " and ".join(clause.core for clause in clauses), change
 
 
 def draw_lessons(
@@ -298,9 +307,14 @@ def train_mapper(
         torch.manual_seed(settings.seed)
         network = MapperNetwork(MapperConfig(embedded.shape[1], hidden=settings.hidden)).train()
         pieces = [pieces_of(text, network.config.buckets) for text in unique]
-        optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=0.01)
+        slow = [p for name, p in network.named_parameters() if not name.startswith("pieces")]
+        # A piece is in few texts, so it has few steps to get to its place.
+        groups = [{"params": slow}, {"params": network.pieces.parameters(), "lr": 5 * settings.rate}]
+        optimiser = torch.optim.AdamW(groups, lr=settings.rate, weight_decay=0.01)
         steps = settings.passes * -(-len(row) // settings.batch)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.rate, total_steps=steps + 1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, [settings.rate, 5 * settings.rate], total_steps=steps + 1
+        )
         for step in range(steps):
             if step * settings.batch % len(row) < settings.batch:
                 order = torch.randperm(len(row))
@@ -344,9 +358,8 @@ def _loss(out: Float[Tensor, "B 2 4 N"], lessons: Lessons, batch: Int[Tensor, "B
         meant, spreads = amounts_of(out[:, s], values)
         wanted = lessons.meant[batch, s].float()
         error = functional.smooth_l1_loss(spreads, lessons.change[batch, s], reduction="none", beta=0.5)
-        # A text is about a few of a hundred attributes.
-        total = total + 3 * functional.binary_cross_entropy_with_logits(meant, wanted) * COUNT / 10
-        total = total + (error * wanted).sum() / wanted.sum().clamp_min(1)
+        total = total + functional.binary_cross_entropy_with_logits(meant, wanted, reduction="sum") / len(batch)
+        total = total + (error * wanted).sum() / len(batch)
     return total
 
 
