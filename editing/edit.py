@@ -41,7 +41,8 @@ MOST_MOVED, LEAST_MOVED = 8, 0.1  # of the list of what moved: entries, and spre
 @dataclass(frozen=True)
 class TextEdit:
     """What is asked for. clauses: text as it was typed, and its strength from -1, the other way, over 0, nothing, to
-    1.5. keep_identity: 0 lets the person change, 1 hardly. locks: of `editing.latents.LOCKED`, what stays. method: of `METHODS`. model: of
+    1.5. keep_identity: 0 lets the person change, 1 hardly. locks: of
+    `editing.latents.LOCKED`, what stays. method: of `METHODS`. model: of
     `editing.text_image.load_model`."""
 
     clauses: tuple[tuple[str, float], ...] = ()
