@@ -109,7 +109,7 @@ def augmented(
     color, alpha = seen[:, :3], seen[:, 3:]
 
     # Behind: one colour, a gradient or blotches.
-    cells = torch.rand(batch, 3, 5, 5, generator=generator) * uniform(0, 1, 1, 1, 1) + uniform(0, 0.7, 1, 1, 1)
+    cells = torch.rand(batch, 3, 5, 5, generator=generator) * uniform(0.0, 1.0, 1, 1, 1) + uniform(0.0, 0.7, 1, 1, 1)
     blotches = functional.interpolate(cells.clamp(0, 1), size=(size, size), mode="bilinear", align_corners=False)
     behind = torch.where(chosen(0.35)[:, None, None, None], cells[:, :, 2:3, 2:3], blotches).clamp(0, 1)
     # Grey like the app's own background more often than chance.
@@ -133,7 +133,7 @@ def augmented(
         functional.avg_pool2d(color, 2), size=(size, size), mode="bilinear", align_corners=False
     )
     color = torch.where(chosen(0.06)[:, None, None, None], small, color)
-    noise = torch.randn(color.shape, generator=generator) * uniform(0, 0.03, 1, 1, 1)
+    noise = torch.randn(color.shape, generator=generator) * uniform(0.0, 0.03, 1, 1, 1)
     color = torch.where(chosen(0.15)[:, None, None, None], color + noise, color).clamp(0, 1)
     for i in torch.nonzero(chosen(0.04)).flatten().tolist():
         color[i] = _compressed(color[i], int(torch.randint(25, 80, (1,), generator=generator)))
@@ -263,7 +263,7 @@ def train_text_image(
         with torch.no_grad():
             for name, parameter in trainee.network.named_parameters():
                 averaged[name].lerp_(parameter, 1 - keep)
-        losses = {name: float(term) for name, term in terms.items()}
+        losses = {name: float(term.detach()) for name, term in terms.items()}
         if progress is not None:
             progress(step, max(spent / limit_s, step / settings.steps), losses)
         if checkpoint is not None and spent - saved > CHECKPOINT_EVERY_S:

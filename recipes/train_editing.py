@@ -3,7 +3,8 @@
 
 FOLDER is that of `recipes.train_albedo`, with ``maps`` of people to learn from and ``held_out`` ones to measure on.
 Steps, each of which can also be had alone (``--only``): pairs (pictures with known attributes), text_image (the
-text-image model), quality (figures on the people held out), install (weights into assets/, with their checksums).
+text-image model), methods (what texts and attributes have to do with each other in its eyes: the directions and the
+mapper), quality (figures on the people held out), install (weights into assets/, with their checksums).
 
 Everything that is made lies in one folder (``--out``). The same command goes on where it was stopped: finished files
 are kept, training goes on from its checkpoint. ``record.json`` there says what was done, how long it took and how good
@@ -20,7 +21,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ import torch
 
 from core.checkpoints import ASSETS, WEIGHTS, write_whole
 from core.errors import LikenessError
+from editing.directions import measure_directions
+from editing.mapper import trained_on_grammar
 from editing.pairs import read_pairs, write_pairs
 from editing.text_image import CONFIG, read_bundled, write_bundled
 from editing.text_image_training import TextImageSettings, evaluate, train_text_image
@@ -35,7 +38,8 @@ from recipes import checksums
 
 log = logging.getLogger("train_editing")
 
-STEPS = ("pairs", "text_image", "quality", "install")
+STEPS = ("pairs", "text_image", "methods", "quality", "install")
+INSTALLED = ("text_image", "directions", "mapper")
 PICTURES_EACH, HELD_OUT_EACH = 8, 6  # of a person
 HELD_OUT_SEED = 1
 SAY_EVERY = 50  # steps
@@ -52,7 +56,11 @@ class Work:
     @property
     def weights(self) -> Path:
         """The text-image model before it is installed."""
-        return self.folder / WEIGHTS["text_image"].file
+        return self.made("text_image")
+
+    def made(self, name: str) -> Path:
+        """A file of the table of weights before it is installed."""
+        return self.folder / WEIGHTS[name].file
 
     def pairs(self, name: str) -> list[Path]:
         """The files of pictures. Raises LikenessError where there are none."""
@@ -95,6 +103,17 @@ def make_text_image(work: Work) -> dict[str, Any]:
     return about
 
 
+def make_methods(work: Work) -> dict[str, Any]:
+    """The directions and the mapper of the text-image model in the folder, and how well the mapper reads."""
+    model = read_bundled(work.weights)
+    measure_directions(model).save(work.made("directions"))
+    mapper, quality = trained_on_grammar(model)
+    mapper.save(work.made("mapper"))
+    for wordings, figures in quality.items():
+        log.info("mapper, %s wordings: %s", wordings, figures)
+    return {wordings: asdict(figures) for wordings, figures in quality.items()}
+
+
 def measure_quality(work: Work) -> dict[str, Any]:
     """`evaluate` on pictures of people that training has not seen."""
     found = evaluate(read_bundled(work.weights), read_pairs(work.pairs("held_out")))
@@ -106,9 +125,11 @@ def measure_quality(work: Work) -> dict[str, Any]:
 
 def install(work: Work) -> dict[str, Any]:
     """Copy the weights into assets/, and their sums to the places that name them."""
-    if not work.weights.is_file():
-        raise LikenessError(f"{work.weights} is missing. Run the step `text_image` first.")
-    write_whole(ASSETS / work.weights.name, work.weights.read_bytes())
+    for name in INSTALLED:
+        if not work.made(name).is_file():
+            raise LikenessError(f"{work.made(name)} is missing. Run the steps `text_image` and `methods` first.")
+    for name in INSTALLED:
+        write_whole(ASSETS / WEIGHTS[name].file, work.made(name).read_bytes())
     checksums.main(["--write"])
     return {}
 
@@ -116,6 +137,7 @@ def install(work: Work) -> dict[str, Any]:
 DOES: dict[str, Callable[[Work], dict[str, Any]]] = {
     "pairs": make_pairs,
     "text_image": make_text_image,
+    "methods": make_methods,
     "quality": measure_quality,
     "install": install,
 }
