@@ -30,7 +30,7 @@ from core.synthesis.features import draw_features
 from core.synthesis.heads import paint_eyes
 from core.synthesis.people import Person, person_from_latent, person_with, sample_person
 from core.synthesis.skins import paint_albedo
-from editing.attributes import ATTRIBUTES, COUNT, GROUPS, HIGH, INDEX, LOW, SPREAD, labels_in, values_of
+from editing.attributes import ATTRIBUTES, COUNT, GROUPS, HIGH, INDEX, LOW, SPREAD, Group, labels_in, values_of
 from editing.text_image import TextImageModel
 from editing.views import render_views
 
@@ -47,7 +47,9 @@ TEMPLATES: tuple[tuple[str, str], ...] = (
 )
 PROBE_TEXTS = ("a face", "an old man with a beard", "smiling")
 
-REACH = 2.5  # spreads to either side by which a channel is moved, as far as its range goes
+# By which share of its range a channel is moved to either side, as far as that goes. Freckles are rare, so a spread of
+# them is hardly seen; parts of faces look broken at the ends of their range.
+REACH: dict[Group, float] = {"person": 0.8, "part": 0.25, "expression": 0.8}
 SEEDS = (1, 2, 3, 5, 8, 13)  # of the heads that are moved: three women, three men
 YAWS_RAD = (0.0, 0.6)
 PICTURE_PX, MAP_TEXELS, EYE_TEXELS = 112, 256, 96
@@ -227,7 +229,8 @@ def swings(head: HeadModel, seed: int, channels: Iterable[int] = range(len(CHANN
         ends, pictures = [], []
         for sign in (-1, 1):
             end = values.clone()
-            end[index] = (values + sign * REACH * SPREAD).clamp(LOW, HIGH)[index]
+            reach = REACH[ATTRIBUTES[index[0]].group] * (HIGH - LOW)
+            end[index] = (values + sign * reach).clamp(LOW, HIGH)[index]
             ends.append(float(end[index[0]]))
             shape, drawn_skin, drawn_eyes = person.shape, skin, eyes
             if index[0] < GROUPS["person"].stop:

@@ -182,9 +182,10 @@ def test_swings_move_one_channel_by_so_many_spreads():
     assert torch.equal(found[0].low, again.low) and torch.equal(found[0].high, again.high)
     assert [swing.channel for swing in found] == chosen
     assert all(float((swing.high - swing.low).abs().max()) > 0.02 for swing in found)
-    assert directions.REACH < found[2].spreads <= 2 * directions.REACH
+    nose = INDEX["nose_width"]
+    assert found[2].spreads == pytest.approx(float(2 * directions.REACH["part"] * (HIGH - LOW)[nose] / SPREAD[nose]))
     jaw = INDEX["jawOpen"]
-    assert found[3].spreads == pytest.approx(min(directions.REACH, 1 / float(SPREAD[jaw])), rel=1e-4)
+    assert found[3].spreads == pytest.approx(directions.REACH["expression"] / float(SPREAD[jaw]), rel=1e-4)
     # Lips are redder with lipstick, in front of which nothing else changes.
     changed = (found[0].high - found[0].low)[0].abs().amax(0) > 0.02
     assert 0 < int(changed.sum()) < 0.05 * changed.numel()
