@@ -37,7 +37,7 @@ from editing.text_image import TextImageModel
 from editing.views import camera_of, render_heads
 
 MOVED: tuple[GroupName, ...] = ("albedo", "shape", "expression", "iris")
-DECODED_TEXELS = 128  # of the generator's map while optimising; the change is as good from half of it, in half the time
+DECODED_TEXELS = 64  # of the generator's map while optimising: what w draws finer hardly moves a small picture
 MAP_TEXELS, EYE_TEXELS = 256, 128
 SHOW_EVERY = 4  # steps
 IRIS_EDGE = 0.06  # width of the iris' border, of its radius
