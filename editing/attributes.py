@@ -12,19 +12,22 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from core.albedo.bundled import albedo_gan
 from core.avatar import Avatar
+from core.color import srgb_to_linear
 from core.generation import Wish, generator_latent, person_of
 from core.head import HeadModel, load_head
+from core.materials import IRIS_COLOURS, IRIS_RADIUS_UV, paint_eye
 from core.synthesis.people import (
     ANCESTRIES,
     LABEL_NAMES,
     LATENT_SIZE,
     Labels,
     Person,
+    iris_colour,
     label_range,
     label_vector,
     labels_of_latents,
@@ -189,4 +192,30 @@ def _guessed(avatar: Avatar) -> Float[Tensor, "N"]:
     known = torch.where(generator.labels.explained >= LEAST_KNOWN, read.cpu(), usual)
     values = torch.zeros(COUNT)
     values[GROUPS["person"]] = known
+    values[INDEX["iris_melanin"]], values[INDEX["iris_green"]] = _iris_labels(avatar.materials.eye_albedo)
     return values
+
+
+def _iris_labels(eye: UInt8[Tensor, "3 E E"]) -> tuple[float, float]:
+    """Melanin and green of the irises on a map of eyes: the labels whose colour is nearest, in the logarithm."""
+    colour = _iris_mean(eye)
+    steps = torch.linspace(0, 1, 41).tolist()
+    pairs = [(melanin, green) for melanin in steps for green in steps[::4]]
+    table = torch.tensor([iris_colour(Labels(iris_melanin=m, iris_green=g)) for m, g in pairs])
+    off = (table.log() - (colour / _iris_shading()).log()).square().sum(1)
+    return pairs[int(off.argmin())]
+
+
+@functools.cache
+def _iris_shading() -> Float[Tensor, "3"]:
+    """What painting makes of an iris' colour in the mean: fibres, rim and the lids' shade."""
+    return _iris_mean(paint_eye("hazel", 128)) / torch.tensor(IRIS_COLOURS["hazel"])
+
+
+def _iris_mean(eye: UInt8[Tensor, "3 E E"]) -> Float[Tensor, "3"]:
+    """Linear colour between pupil and rim."""
+    size = eye.shape[-1]
+    axis = (torch.arange(size) + 0.5) / size - 0.5
+    radius = (axis[:, None] ** 2 + axis**2).sqrt() / IRIS_RADIUS_UV
+    ring = (radius > 0.5) & (radius < 0.85)
+    return srgb_to_linear(eye[:, ring].float() / 255).mean(1).clamp_min(1e-4)

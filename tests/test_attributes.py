@@ -9,7 +9,8 @@ import torch
 
 from core import pipeline
 from core.head import load_head
-from core.synthesis.people import LABEL_NAMES, label_vector
+from core.materials import paint_eye
+from core.synthesis.people import LABEL_NAMES, Labels, iris_colour, label_vector
 from editing.attributes import (
     ATTRIBUTES,
     COUNT,
@@ -64,6 +65,16 @@ def test_a_head_without_provenance_is_read_from_its_skin(random_head):
     assert bool((subject.values >= LOW).all()) and bool((subject.values <= HIGH).all())
     # Shape and expression are the head's own, whatever is guessed of the skin.
     assert torch.allclose(subject.values[GROUPS["part"]], truth[GROUPS["part"]], atol=1e-5)
+
+
+@pytest.mark.parametrize(("melanin", "green"), [(0.0, 0.0), (0.0, 1.0), (0.5, 0.2), (0.72, 0.5), (1.0, 0.5)])
+def test_the_color_of_the_eyes_is_read_from_their_map(random_head, melanin, green):
+    colour = iris_colour(Labels(iris_melanin=melanin, iris_green=green))
+    materials = replace(random_head.materials, eye_albedo=paint_eye(colour, 200, seed=4))
+    photo = replace(random_head, provenance=replace(random_head.provenance, source="photo"), materials=materials)
+    labels = read_subject(photo).person.labels
+    assert iris_colour(labels) == pytest.approx(colour, rel=0.25, abs=0.01)
+    assert abs(labels.iris_melanin - melanin) < 0.12
 
 
 def test_parts_are_read_as_they_were_moved():
