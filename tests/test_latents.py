@@ -33,7 +33,9 @@ from editing.latents import (
 
 @pytest.fixture(scope="module")
 def subject() -> Subject:
-    return read_subject(pipeline.generate(3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "SKIN_PX", 256)  # quicker, and the same person
+        return read_subject(pipeline.generate(3))
 
 
 def change(**amounts: float) -> torch.Tensor:
