@@ -41,11 +41,11 @@ def person(seed: int = 3, shade: int = 150) -> MapSample:
     return MapSample(seed, torch.zeros(4), label_vector(Labels(age_years=40.0)), shape, albedo)
 
 
-def view(head: HeadModel, yaws: Sequence[float] = (0.0,), size: int = 48, **given: Tensor) -> Tensor:
+def view(head: HeadModel, yaws: Sequence[float] = (0.0,), **given: Tensor) -> Tensor:
     eye = torch.full((3, 16, 16), 0.4)
     shape, expression = torch.zeros(head.shape_count), torch.zeros(len(head.expression_names))
     plain = {"shape": shape, "expression": expression, "albedo": torch.full((3, 32, 32), 0.6), "eye_albedo": eye}
-    return render_views(head, **(plain | given), yaws=torch.tensor(list(yaws)), size=size)
+    return render_views(head, **(plain | given), yaws=torch.tensor(list(yaws)), size=48)
 
 
 # ------------------------------------------------------------------------------------------------------- views
@@ -85,7 +85,7 @@ def test_gradients_agree_with_differences(head: HeadModel, name: str):
     pattern = torch.nn.functional.avg_pool2d(pattern, 9, 1, 4)  # smooth, so that the sum changes smoothly
 
     def value(x: Tensor) -> Tensor:
-        return (view(head, **{name: x}) * pattern).sum()
+        return (view(head, (0.0,), **{name: x}) * pattern).sum()
 
     x = start.clone().requires_grad_()
     (slope,) = torch.autograd.grad(value(x), x)

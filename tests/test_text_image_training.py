@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from core.errors import FileError
 from editing.attributes import COUNT, INDEX, LOW, SPREAD
 from editing.pairs import Pairs, mirrored_attributes
-from editing.text_image import TextImageModel, bundled_model
+from editing.text_image import TextImageModel, bundled_model, read_bundled
 from editing.text_image_training import (
     ZERO_SHOT,
     TextImageSettings,
@@ -25,12 +27,15 @@ from editing.text_image_training import (
     train_text_image,
     zero_shot,
 )
+from recipes import train_editing
 
 TINY = {
     "embed_dim": 16,
     "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16},
     "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }
+
+ONE_STEP = TextImageSettings(steps=1, batch=8)
 
 
 def some_pairs(count: int = 48, side: int = 32) -> Pairs:
@@ -211,3 +216,30 @@ def test_a_mirrored_state_is_told_of_its_other_side():
     values[:, INDEX["mouthSmileLeft"]] = 0.0
     mirrored = values[:, list(mirrored_attributes())]
     assert float(mirrored[0, INDEX["mouthSmileRight"]]) == 0.0 and float(mirrored[0, INDEX["mouthSmileLeft"]]) > 0
+
+
+# --------------------------------------------------------------------------------------------------- the recipe
+
+
+def test_the_recipe_trains_measures_and_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pairs = some_pairs()
+    for name in ("pairs", "held_out"):
+        (tmp_path / name).mkdir()
+        columns = {"pictures": pairs.pictures.contiguous(), "values": pairs.values}
+        save_file(columns, str(tmp_path / name / "pairs-00000.safetensors"))
+    monkeypatch.setattr(train_editing, "CONFIG", TINY)
+    monkeypatch.setattr(
+        train_editing, "train_text_image", lambda pairs, _, **given: train_text_image(pairs, ONE_STEP, TINY)
+    )
+    options = ["--people", str(tmp_path), "--out", str(tmp_path), "--only"]
+    assert train_editing.main([*options, "text_image", "quality"]) == 0
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert record["steps"]["text_image"]["pictures"] == len(pairs) == record["steps"]["quality"]["pictures"]
+    assert read_bundled(tmp_path / "text_image.safetensors").size == 32
+
+
+def test_the_recipe_says_what_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    options = ["--people", str(tmp_path), "--out", str(tmp_path), "--only"]
+    for step, sentence in (("text_image", "no pictures"), ("install", "is missing. Run the step")):
+        assert train_editing.main([*options, step]) == 1
+        assert sentence in caplog.text
