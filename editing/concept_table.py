@@ -410,7 +410,7 @@ SKIN_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "tanned",
-        "melanin +0.14>0.36; haemoglobin +0.03>0.45",
+        "melanin +0.18>0.38; haemoglobin +0.03>0.45",
         opposite="melanin -0.2",
         true="melanin 0.24..0.4",
         adj="tanned, suntanned, tan, sun-kissed, sun-tanned, bronzed by the sun, sunkissed, bronzed, spray-tanned",

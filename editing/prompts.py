@@ -125,7 +125,7 @@ STOP_WORDS = ARTICLES | frozenset(
         "very well too both side sides than enough bit when were themself these those whole entire general appearance "
         "again where about almost nearly per cent percent keep makes hers subject character overall everything "
         "shape shaped skinned part of off away back through after before until because since yes emotion "
-        "expression mood side view year decade age aged"
+        "left right expression mood side view year decade age aged"
     )
 )
 _SOFT = frozenset(_words("and but with plus while whilst yet or & + having wearing who then including nor"))
@@ -181,19 +181,17 @@ class _Node:
 @functools.cache
 def _tree() -> _Node:
     root = _Node()
-    for key, meaning in phrases_table().items():
-        _leaf(root, key).meaning = meaning
-    for key, sentence in impossible_table().items():
-        _leaf(root, key).impossible = sentence
+    for table in (phrases_table(), impossible_table()):
+        for key, said in table.items():
+            node = root
+            for word in key:
+                node = node.following.setdefault(word, _Node())
+            node.key = key
+            if isinstance(said, str):
+                node.impossible = said
+            else:
+                node.meaning = said
     return root
-
-
-def _leaf(root: _Node, key: tuple[str, ...]) -> _Node:
-    node = root
-    for word in key:
-        node = node.following.setdefault(word, _Node())
-    node.key = key
-    return node
 
 
 @functools.cache
@@ -216,7 +214,7 @@ class _Item:
     last: int
     meaning: tuple[tuple[Concept, float], ...] = ()
     key: tuple[str, ...] = ()
-    value: float = 0.0
+    value: float | int = 0.0
     within: tuple[_Item, ...] = ()
     text: str = ""
 
@@ -245,7 +243,7 @@ def _may_be_passed(word: str) -> bool:
     return word in STOP_WORDS or word in DEGREES or word in ("not", "no", "less", "isnt", "arent", "too")
 
 
-def _number(words: Sequence[str], first: int) -> tuple[float, int] | None:
+def _number(words: Sequence[str], first: int) -> tuple[float | int, int] | None:
     """A number in digits or words and where it ends."""
     word = words[first]
     if word[0].isdigit():
@@ -314,13 +312,13 @@ def _age_item(words: Sequence[str], first: int) -> _Item | None:
     return None
 
 
-def _aged(years: float, first: int, last: int) -> _Item:
+def _aged(years: float | int, first: int, last: int) -> _Item:
     years = float(min(max(years, 0.0), 999.0))
     named = int(min(max(round(years), YOUNGEST_NAMED), OLDEST_NAMED))
     return _Item("concept", first, last, ((age_concept(named), 1.0),), ("age",), years)
 
 
-def _older(years: float, which: str, first: int, last: int) -> _Item:
+def _older(years: float | int, which: str, first: int, last: int) -> _Item:
     amount = min(years / YEARS_PER_STEP, LARGEST_AGING)
     return _Item("concept", first, last, ((concept_named(which), amount),), (which,), amount)
 
@@ -652,6 +650,10 @@ class _Reader:
         for concept, amount in total:
             summed[concept] = min(max(summed.get(concept, 0.0) + amount, -largest), largest)
         whole = min(max(whole, -largest), largest)
+        if len(concepts) > 1:
+            # Among several, all stands as it was typed: "thin arched brows".
+            group = [replace(item, text="") if item.kind == "concept" else item for item in group]
+            concepts = [item for item in group if item.kind == "concept"]
         text = self._typed(group)
         clause = Clause(text, self._core(concepts), whole, tuple(summed.items()))
         if all(other.text.casefold() != clause.text.casefold() for other in self.clauses):
@@ -663,8 +665,12 @@ class _Reader:
 
     def _typed(self, group: Sequence[_Item]) -> str:
         """As typed; where a word came from another piece, put together anew."""
-        if any(item.text and item.kind == "concept" or item.kind != "concept" and item.value == -1.0 for item in group):
-            return " ".join(item.text if item.text else self._raw(item.first, item.last) for item in group)
+        carried = [item for item in group if item.kind != "concept" and item.value == -1.0]
+        if carried:
+            rest = [item for item in group if item not in carried]
+            return " ".join([*(item.text for item in carried), self._typed(rest)])
+        if any(item.text and item.kind == "concept" for item in group):
+            return " ".join(item.text or self._raw(item.first, item.last) for item in group)
         first, last = min(item.first for item in group), max(item.last for item in group)
         return self._raw(first, last)
 
@@ -750,7 +756,7 @@ def _meant(word: str) -> str | None:
     """The known word that looks most like this one, if any does."""
     if len(word) < 3:
         return None
-    close = difflib.get_close_matches(word, sorted(_plain_words()), n=3, cutoff=0.75)
+    close = difflib.get_close_matches(word, sorted(_plain_words() - {word}), n=3, cutoff=0.75)
     # Of words that are as close, one that says something alone.
     alone = [found for found in close if (found,) in phrases_table()]
     ratio = {found: difflib.SequenceMatcher(None, word, found).ratio() for found in close}

@@ -92,7 +92,7 @@ _SPELLING = {
     "complexions": "complexion", "mould": "mole", "sceptical": "skeptical", "goatees": "goatee", "smilling": "smiling",
     "eyelid": "eyelids", "iris": "irises", "nostril": "nostrils", "earring": "earrings", "whisker": "whiskers",
     "years": "year", "yrs": "year", "yr": "year", "decades": "decade", "afraid": "afraid", "bags": "bag", "blushes": "blush",
-    "u": "you", "pls": "please", "plz": "please", "bushier": "bushier", "realer": "realistic",
+    "u": "you", "&": "and", "pls": "please", "plz": "please", "bushier": "bushier", "realer": "realistic",
 }  # fmt: skip
 _JOINED = {
     ("make", "up"): "makeup", ("eyes", "liner"): "eyeliner", ("eyes", "shadows"): "eyeshadow", ("lip", "stick"): "lipstick",
@@ -200,6 +200,7 @@ def _phrases(by_form: Iterable[tuple[Form, str]]) -> tuple[Phrase, ...]:
 _DOUBLED = re.compile(r"(^|[^aeiou])[aeiou][bdgmnpt]$")
 
 
+@functools.lru_cache(maxsize=4096)
 def comparatives(adjective: str) -> tuple[str, str]:
     """wide: wider, widest; big: bigger, biggest; heavy: heavier, heaviest. Only short adjectives have them."""
     if adjective.endswith("e"):
@@ -213,6 +214,7 @@ def comparatives(adjective: str) -> tuple[str, str]:
     return f"{stem}er", f"{stem}est"
 
 
+@functools.lru_cache(maxsize=4096)
 def is_short(adjective: str) -> bool:
     """Whether an adjective is compared by -er: one syllable, or two of which the last is y."""
     if not re.fullmatch(r"[a-z]+", adjective) or re.search(
@@ -366,6 +368,7 @@ _COLOUR_WORDS = {
 }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=4096)
 def _inflected_verb(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
     """smile: smiling, smiles, smiled."""
     first, rest = words[0], words[1:]
@@ -383,17 +386,14 @@ def _inflected_verb(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 @functools.cache
 def phrases_table() -> dict[tuple[str, ...], Meaning]:
     """Every phrase that is understood -> what it means: the table's own, then what the grammar adds, never replacing."""
-    table: dict[tuple[str, ...], Meaning] = {}
-
-    def put(key: tuple[str, ...], *meaning: Concept) -> None:
-        if key:
-            table.setdefault(key, tuple((concept, 1.0) for concept in meaning))
-
+    # Pairs of a key and what it means; a plain list, since there are tens of thousands.
+    pairs: list[tuple[tuple[str, ...], tuple[Concept, ...]]] = []
+    of_skin = {row.name for row in CONCEPT_ROWS if "skin" in row.thing}
     for concept in CONCEPTS:
         for phrase in concept.phrases:
-            put(key_of(phrase.text), concept)
+            pairs.append((key_of(phrase.text), (concept,)))
     for concept in CONCEPTS:
-        put(key_of(concept.name), concept)
+        pairs.append((key_of(concept.name), (concept,)))
     # Sizes of parts: every noun with every adjective, before and after it, comparatives, and verbs.
     for concept, part, sense in _PART_CONCEPTS:
         adjectives, verbs = SENSES[sense]
@@ -403,20 +403,20 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
                 if adjective == "little":
                     forms.append(("littler",))
                 for form in forms:
-                    put((*form, *noun), concept)
+                    pairs.append(((*form, *noun), (concept,)))
                     # "make the face a little older" is not about a little face.
                     if adjective != "little":
-                        put((*noun, *form), concept)
+                        pairs.append(((*noun, *form), (concept,)))
             for verb in map(key_of, _split(verbs)):
                 for form in (verb, *_inflected_verb(verb)):
-                    put((*form, *noun), concept)
-                    put((form[0], *noun, *form[1:]), concept)
+                    pairs.append(((*form, *noun), (concept,)))
+                    pairs.append(((form[0], *noun, *form[1:]), (concept,)))
         stem = _split(part.names)[0]
         ended = {"nose": "nosed", "lips": "lipped", "jaw": "jawed", "chin": "chinned", "face": "faced", "mouth": "mouthed",
                  "ears": "eared", "eyes": "eyed", "forehead": "foreheaded", "cheekbones": "cheekboned"}.get(stem)  # fmt: skip
         for adjective in _split(adjectives):
             if ended is not None:
-                put((*key_of(adjective), ended), concept)
+                pairs.append(((*key_of(adjective), ended), (concept,)))
     # Beards of a colour.
     for colour in HAIR_COLOURS:
         for word in _COLOUR_WORDS[colour]:
@@ -424,43 +424,66 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
                 for phrase in concept_named(name).phrases:
                     if phrase.form == "thing":
                         noun = key_of(phrase.text)
-                        put((*key_of(word), *noun), concept_named(colour), concept_named(name))
-                        put((*noun, *key_of(word)), concept_named(colour), concept_named(name))
+                        pairs.append(
+                            (
+                                (*key_of(word), *noun),
+                                (
+                                    concept_named(colour),
+                                    concept_named(name),
+                                ),
+                            )
+                        )
+                        pairs.append(
+                            (
+                                (*noun, *key_of(word)),
+                                (
+                                    concept_named(colour),
+                                    concept_named(name),
+                                ),
+                            )
+                        )
                         if len(noun) == 2 and noun[1] in ("beard", "moustache"):
                             both = concept_named(colour), concept_named(name)
-                            put((noun[0], *key_of(word), noun[1]), *both)
+                            pairs.append(((noun[0], *key_of(word), noun[1]), both))
                 if word == "grey":
-                    put(("greyer", *key_of(name)), concept_named(colour), concept_named(name))
+                    pairs.append(
+                        (
+                            ("greyer", *key_of(name)),
+                            (
+                                concept_named(colour),
+                                concept_named(name),
+                            ),
+                        )
+                    )
     # Inflections.
     for concept in CONCEPTS:
         for phrase in concept.phrases:
             key = key_of(phrase.text)
             if phrase.form == "adj" and len(key) == 1 and is_short(key[0]):
                 for form in comparatives(key[0]):
-                    put((form,), concept)
+                    pairs.append(((form,), (concept,)))
             if phrase.form == "verb" and key:
                 for form in _inflected_verb(key):
-                    put(form, concept)
+                    pairs.append((form, (concept,)))
             if phrase.form in ("thing", "comp") and len(key) == 2 and key[1] in BODY:
-                put((key[1], key[0]), concept)
+                if key[0] != "little":
+                    pairs.append(((key[1], key[0]), (concept,)))
                 for form in comparatives(key[0]) if is_short(key[0]) else ():
-                    put((form, key[1]), concept)
-                    put((key[1], form), concept)
+                    pairs.append(((form, key[1]), (concept,)))
+                    pairs.append(((key[1], form), (concept,)))
             if phrase.form == "person" and key:
-                put((*key[:-1], f"{key[-1]}s"), concept)
+                pairs.append(((*key[:-1], f"{key[-1]}s"), (concept,)))
             if phrase.form == "adj" and len(key) == 1 and key[0] not in ("big",):
                 for noun in ("face", "expression", "look", "features", "appearance"):
-                    put((key[0], noun), concept)
-                if concept.name in {row.name for row in CONCEPT_ROWS if _is_of_skin(row)}:
-                    put((key[0], "skin"), concept)
-                    put(("skin", key[0]), concept)
-    for key in (("wrinkles",), ("lines",)):
-        assert key in table, key
+                    pairs.append(((key[0], noun), (concept,)))
+                if concept.name in of_skin:
+                    pairs.append(((key[0], "skin"), (concept,)))
+                    pairs.append((("skin", key[0]), (concept,)))
+    table: dict[tuple[str, ...], Meaning] = {}
+    for key, meaning in pairs:
+        if key:
+            table.setdefault(key, tuple((concept, 1.0) for concept in meaning))
     return table
-
-
-def _is_of_skin(row: Row) -> bool:
-    return "skin" in row.thing
 
 
 @functools.cache
