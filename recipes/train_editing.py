@@ -3,8 +3,8 @@
 
 FOLDER is that of `recipes.train_albedo`, with ``maps`` of people to learn from and ``held_out`` ones to measure on.
 Steps, each of which can also be had alone (``--only``): pairs (pictures with known attributes), text_image (the
-text-image model), methods (what texts and attributes have to do with each other in its eyes: the directions and the
-mapper), quality (figures on the people held out), install (weights into assets/, with their checksums).
+text-image model, and figures of it on the people held out), methods (what texts and attributes have to do with each
+other in its eyes: the directions and the mapper), install (weights into assets/, with their checksums).
 
 Everything that is made lies in one folder (``--out``). The same command goes on where it was stopped: finished files
 are kept, training goes on from its checkpoint. ``record.json`` there says what was done, how long it took and how good
@@ -38,7 +38,7 @@ from recipes import checksums
 
 log = logging.getLogger("train_editing")
 
-STEPS = ("pairs", "text_image", "methods", "quality", "install")
+STEPS = ("pairs", "text_image", "methods", "install")
 INSTALLED = ("text_image", "directions", "mapper")
 PICTURES_EACH, HELD_OUT_EACH = 8, 6  # of a person
 HELD_OUT_SEED = 1
@@ -86,7 +86,7 @@ def make_pairs(work: Work) -> dict[str, Any]:
 
 
 def make_text_image(work: Work) -> dict[str, Any]:
-    """The text-image model."""
+    """The text-image model, which holds how it was made and how good it is."""
     pairs = read_pairs(work.pairs("pairs"))
 
     def report(step: int, share: float, losses: dict[str, float]) -> None:
@@ -100,6 +100,13 @@ def make_text_image(work: Work) -> dict[str, Any]:
     )
     about["pictures"] = len(pairs)
     write_bundled(work.weights, network, CONFIG, about)
+    # Of the file as it is, in half precision; the file then tells its own figures.
+    found = evaluate(read_bundled(work.weights), read_pairs(work.pairs("held_out")))
+    for name in ("seen", "held_out"):
+        log.info("%s wordings: %s", name, json.dumps({k: round(v, 3) for k, v in found[name].items()}))
+    log.info("zero-shot: mean %.3f, %s", found["zero_shot_mean"], json.dumps(found["zero_shot"]))
+    about["quality"] = found
+    write_bundled(work.weights, network, CONFIG, about)
     return about
 
 
@@ -112,15 +119,6 @@ def make_methods(work: Work) -> dict[str, Any]:
     for wordings, figures in quality.items():
         log.info("mapper, %s wordings: %s", wordings, figures)
     return {wordings: asdict(figures) for wordings, figures in quality.items()}
-
-
-def measure_quality(work: Work) -> dict[str, Any]:
-    """`evaluate` on pictures of people that training has not seen."""
-    found = evaluate(read_bundled(work.weights), read_pairs(work.pairs("held_out")))
-    for name in ("seen", "held_out"):
-        log.info("%s wordings: %s", name, json.dumps({k: round(v, 3) for k, v in found[name].items()}))
-    log.info("zero-shot: mean %.3f, %s", found["zero_shot_mean"], json.dumps(found["zero_shot"]))
-    return found
 
 
 def install(work: Work) -> dict[str, Any]:
@@ -138,7 +136,6 @@ DOES: dict[str, Callable[[Work], dict[str, Any]]] = {
     "pairs": make_pairs,
     "text_image": make_text_image,
     "methods": make_methods,
-    "quality": measure_quality,
     "install": install,
 }
 

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.checkpoints import read_safetensors
 from core.errors import FileError
 from editing.attributes import COUNT, INDEX, LOW, SPREAD
 from editing.pairs import Pairs, mirrored_attributes
@@ -232,10 +233,15 @@ def test_the_recipe_trains_measures_and_records(tmp_path: Path, monkeypatch: pyt
         train_editing, "train_text_image", lambda pairs, _, **given: train_text_image(pairs, ONE_STEP, TINY)
     )
     options = ["--people", str(tmp_path), "--out", str(tmp_path), "--only"]
-    assert train_editing.main([*options, "text_image", "quality"]) == 0
+    assert train_editing.main([*options, "text_image"]) == 0
     record = json.loads((tmp_path / "record.json").read_text())
-    assert record["steps"]["text_image"]["pictures"] == len(pairs) == record["steps"]["quality"]["pictures"]
-    assert read_bundled(tmp_path / "text_image.safetensors").size == 32
+    about = record["steps"]["text_image"]
+    assert about["pictures"] == len(pairs) == about["quality"]["pictures"]
+    file = tmp_path / "text_image.safetensors"
+    assert read_bundled(file).size == 32
+    # The file tells the same of itself.
+    told = json.loads(read_safetensors(file)[1]["text_image"])["about"]
+    assert told == {name: fact for name, fact in about.items() if name != "seconds"}
 
 
 def test_the_recipe_says_what_is_missing(tmp_path: Path, caplog: pytest.LogCaptureFixture):
