@@ -271,6 +271,9 @@ def train_text_image(
             save_checkpoint(checkpoint, trainee, optimizer, averaged, step, spent)
     if checkpoint is not None:
         save_checkpoint(checkpoint, trainee, optimizer, averaged, step, spent)
+    # Tokens that no caption had are as they were drawn at first. Nothing is known of them, so they shall say nothing.
+    if moments := optimizer.state.get(trainee.network.token_embedding.weight):
+        averaged["token_embedding.weight"][moments["exp_avg_sq"].amax(1) == 0] = 0.0
     network = create_network(config)
     network.load_state_dict({**trainee.network.state_dict(), **averaged})
     return network.eval(), {"steps": step, "minutes": spent / 60, "losses": losses, "settings": asdict(settings)}

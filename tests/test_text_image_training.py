@@ -15,7 +15,7 @@ from core.checkpoints import read_safetensors
 from core.errors import FileError
 from editing.attributes import COUNT, INDEX, LOW, SPREAD
 from editing.pairs import Pairs, mirrored_attributes
-from editing.text_image import TextImageModel, bundled_model, read_bundled
+from editing.text_image import TextImageModel, bundled_model, read_bundled, tokenizer
 from editing.text_image_training import (
     ZERO_SHOT,
     TextImageSettings,
@@ -152,6 +152,10 @@ def test_the_same_seed_gives_the_same_network():
     pairs, settings = some_pairs(), TextImageSettings(steps=2, batch=16)
     one, two = (train_text_image(pairs, settings, TINY)[0].state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    # Words that were never seen say nothing.
+    rows = one["token_embedding.weight"]
+    pikachu, man = tokenizer(TINY)(["pikachu", "man"])[:, 1].tolist()
+    assert not rows[pikachu].any() and rows[man].any()
 
 
 # --------------------------------------------------------------------------------------------------- measuring
