@@ -291,6 +291,9 @@ def evaluate(
         str,
         typer.Option(metavar="NAME", envvar="LIKENESS_CLIP", help="bundled, or open_clip's model:pretrained."),
     ] = "bundled",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. Default: one per core.", show_default=False)
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Folder for editing.json, and for the heads, to begin sooner next time."),
@@ -301,7 +304,7 @@ def evaluate(
 
     Optimisation, which takes seconds a prompt, is tried on two heads and ten prompts, or fewer if so asked.
     """
-    from app.cli import _complain, _folder, _print_json, _progress, _use_own_cores, sentences
+    from app.cli import _complain, _cores, _folder, _print_json, _progress, _use_own_cores, sentences
 
     with sentences(as_json):
         kept = None if out is None else _folder(out / "heads")
@@ -321,7 +324,7 @@ def evaluate(
             _complain(f"{method}: {len(cases)} prompts on {len(some)} heads")
             with _progress(len(some) * len(cases)) as show:
                 outcomes[method] = e.run_suite(
-                    some, cases, method, model, report=lambda done, of, name: show(done, name, 0.0)
+                    some, cases, method, model, workers or _cores(), lambda done, of, name: show(done, name, 0.0)
                 )
             timed, exact = e.seconds(some, method, model), e.exactness(some, method, model)
             measured.append(e.summary(method, outcomes[method], timed, exact))

@@ -15,7 +15,9 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,7 +48,7 @@ from editing.oracles import (
     columns,
     load_judge,
 )
-from editing.prompts import split_prompt
+from editing.prompts import read_prompt, split_prompt
 from editing.suite import COMPANIONS, KINDS, SUITE, Case, Want
 
 # Heads. Half of them drawn, half of them photos of painted people that went through reconstruction.
@@ -63,8 +65,10 @@ GALLERY = 500  # other people's heads among whom an edited head has to be recogn
 # Bars of the project, as shares of tries and as spreads.
 BAR_SINGLE, BAR_COMPOUND, BAR_LEAKAGE = 0.95, 0.90, 0.25
 ROUNDS, BOOTSTRAP_SEED = 1000, 0  # of resampling heads and prompts
+TIMED_HEADS = 4
 TIMED_PROMPTS = ("older, smiling", "freckles", "wider nose")
 
+HeadKind = Literal["generated", "photo"]
 Verdict = Literal["moved", "had it", "nothing to take away", "failed", "refused"]
 Report = Callable[[int, int, str], None]
 
@@ -77,7 +81,7 @@ class Subject:
     """A head of the suite. avatar: as the product has it; seed: who it is."""
 
     name: str
-    kind: Literal["generated", "photo"]
+    kind: HeadKind
     seed: int
     avatar: Avatar
 
@@ -306,26 +310,67 @@ def run_suite(
     cases: Sequence[Case],
     method: str,
     model: str = "bundled",
+    workers: int = 1,
     report: Report | None = None,
-    judge: Judge | None = None,
 ) -> list[Outcome]:
-    """Every prompt on every head, by one method."""
-    judge, identity = judge or load_judge(), Identity(load_head())
+    """Every prompt on every head, by one method. workers: processes, which share the heads; the result is the same.
+
+    report: called with tries done and in all, and what is going on.
+    """
+    every = len(heads) * len(cases)
     outcomes: list[Outcome] = []
-    for i, subject in enumerate(heads):
-        small = smaller(subject.avatar)
-        plain = (small, Editor(small), judge.read(small))
-        made: dict[tuple[tuple[str, float], ...], tuple[Avatar, Editor, Tensor]] = {}
-        for k, case in enumerate(cases):
-            if report is not None:
-                report(i * len(cases) + k, len(heads) * len(cases), f"{method}: {subject.name}")
-            key = tuple(sorted(case.prepared.items()))
-            if key and key not in made and (own := prepared(subject, case)) is not None:
-                made[key] = (own, Editor(own), judge.read(own))
-            base = made.get(key, plain)
-            outcomes.append(
-                _tried(case, subject, base, key in made, request(case.prompt, method, model), judge, identity)
+    if workers <= 1 or len(heads) == 1:
+        for i, subject in enumerate(heads):
+            start = i * len(cases)
+            outcomes += run_head(
+                subject,
+                cases,
+                method,
+                model,
+                None if report is None else lambda k, s=subject, n=start: report(n + k, every, f"{method}: {s.name}"),
             )
+        return outcomes
+    # Fresh processes: threads of torch do not survive a fork. Heads travel as their files do.
+    with ProcessPoolExecutor(min(workers, len(heads)), get_context("spawn"), _single_thread) as pool:
+        jobs = [pool.submit(_run_saved, h.name, h.kind, h.seed, saved(h.avatar), cases, method, model) for h in heads]
+        for i, job in enumerate(jobs):
+            if report is not None:
+                report(i * len(cases), every, f"{method}: {heads[i].name}")
+            outcomes += job.result()
+    return outcomes
+
+
+def _single_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def _run_saved(
+    name: str, kind: HeadKind, seed: int, data: bytes, cases: Sequence[Case], method: str, model: str
+) -> list[Outcome]:
+    return run_head(Subject(name, kind, seed, load_avatar(data)), cases, method, model)
+
+
+def run_head(
+    subject: Subject,
+    cases: Sequence[Case],
+    method: str,
+    model: str = "bundled",
+    report: Callable[[int], None] | None = None,
+) -> list[Outcome]:
+    """Every prompt on one head."""
+    judge, identity = load_judge(), Identity(load_head())
+    small = smaller(subject.avatar)
+    plain = (small, Editor(small), judge.read(small))
+    made: dict[tuple[tuple[str, float], ...], tuple[Avatar, Editor, Tensor]] = {}
+    outcomes = []
+    for k, case in enumerate(cases):
+        if report is not None:
+            report(k)
+        key = tuple(sorted(case.prepared.items()))
+        if key and key not in made and (own := prepared(subject, case)) is not None:
+            made[key] = (own, Editor(own), judge.read(own))
+        edit = request(case.prompt, method, model)
+        outcomes.append(_tried(case, subject, made.get(key, plain), key in made, edit, judge, identity))
     return outcomes
 
 
@@ -339,6 +384,9 @@ def _tried(
     identity: Identity,
 ) -> Outcome:
     avatar, editor, before = base
+    if not edit.clauses:
+        said = " ".join(word.sentence for word in read_prompt(case.prompt).unknown)
+        return Outcome(case.prompt, case.kind, subject.name, "refused", refused=said)
     started = time.perf_counter()
     try:
         edited = editor.apply(edit).avatar
@@ -375,25 +423,24 @@ class Exactness:
 
 
 def exactness(heads: Sequence[Subject], method: str, model: str = "bundled") -> Exactness:
-    """Checked on the first two compound prompts for each head."""
-    prompts = [case.prompt for case in SUITE if case.kind.startswith("compound") and len(split_prompt(case.prompt)) > 1]
+    """Checked with a compound prompt on each head, another on the next."""
+    prompts = [case.prompt for case in SUITE if len(case.wants) > 1 and len(split_prompt(case.prompt)) > 1]
     removed = order = tried = 0
     for i, subject in enumerate(heads):
         small = smaller(subject.avatar)
-        for prompt in (prompts[(2 * i) % len(prompts)], prompts[(2 * i + 1) % len(prompts)]):
-            edit, editor = request(prompt, method, model), Editor(small)
-            try:
-                whole = saved(editor.apply(edit).avatar)
-                less = replace(edit, clauses=edit.clauses[:-1])
-                nothing = replace(edit, clauses=tuple((text, 0.0) for text, _ in edit.clauses))
-                back = [saved(editor.apply(e).avatar) for e in (less, nothing, replace(edit, clauses=()))]
-                turned = saved(editor.apply(replace(edit, clauses=edit.clauses[::-1])).avatar)
-                fresh = saved(Editor(small).apply(less).avatar)
-            except LikenessError:
-                continue  # counted by the suite
-            tried += 1
-            removed += back == [fresh, saved(small), saved(small)]
-            order += turned == whole
+        edit, editor = request(prompts[i % len(prompts)], method, model), Editor(small)
+        try:
+            whole = saved(editor.apply(edit).avatar)
+            less = replace(edit, clauses=edit.clauses[:-1])
+            nothing = replace(edit, clauses=tuple((text, 0.0) for text, _ in edit.clauses))
+            back = [saved(editor.apply(e).avatar) for e in (less, nothing, replace(edit, clauses=()))]
+            turned = saved(editor.apply(replace(edit, clauses=edit.clauses[::-1])).avatar)
+            fresh = saved(Editor(small).apply(less).avatar)
+        except LikenessError:
+            continue  # counted by the suite
+        tried += 1
+        removed += back == [fresh, saved(small), saved(small)]
+        order += turned == whole
     return Exactness(removed, order, tried)
 
 
@@ -414,9 +461,9 @@ class Seconds:
 
 
 def seconds(heads: Sequence[Subject], method: str, model: str = "bundled") -> Seconds:
-    """Timed with a few prompts on each head."""
+    """Timed with a few prompts on a few heads."""
     read, preview, final = [], [], []
-    for subject in heads:
+    for subject in heads[:TIMED_HEADS]:
         editor = Editor(subject.avatar)
         started = time.perf_counter()
         _ = editor.subject

@@ -56,14 +56,15 @@ _PAIRS: dict[str, tuple[int, int]] = {
     "brow": (105, 334), "iris": (468, 473),
 }  # fmt: skip
 
-EAR_OUT_M = 0.076  # from the mid plane: what lies farther out than this is the ear's rim or lobe
+EAR_OUT = 0.843  # of the ears' reach from the mid plane: what lies farther out is their rim or lobe
 
 
 def _ear_ends(head: HeadModel) -> tuple[list[int], list[int]]:
     """The highest and the lowest vertex of what stands out of each ear's region on the mean head."""
-    out, ends = head.region("ears") > 0.9, ([], [])
+    ears, ends = head.region("ears") > 0.9, ([], [])
+    reach = float(head.template[ears, 0].abs().max())
     for sign in (-1, 1):
-        auricle = torch.nonzero(out & (head.template[:, 0] * sign > EAR_OUT_M))[:, 0]
+        auricle = torch.nonzero(ears & (head.template[:, 0] * sign > EAR_OUT * reach))[:, 0]
         heights = head.template[auricle, 1]
         ends[0].append(int(auricle[heights.argmax()]))
         ends[1].append(int(auricle[heights.argmin()]))

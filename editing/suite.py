@@ -192,7 +192,7 @@ SUITE: tuple[Case, ...] = (
 # keep apart (a wider nose reads as another ancestry, since shape is all that ancestry is read from).
 _ANCESTRIES = ("african", "asian", "european")
 COMPANIONS: Mapping[str, frozenset[str]] = {
-    name: frozenset(others.split())
+    name: frozenset(others.split()) - {name}
     for name, others in {
         "age": "wrinkles mottling under_eye detail grey hair_darkness brow_density lip_height lip_redness ear_height "
         "nose_length nose_width eye_opening skin_lightness redness",
