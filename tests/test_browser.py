@@ -43,6 +43,9 @@ pytestmark = [
     # Playwright's own event loop and pipes, closed by its process rather than by Python.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # A real browser, drawing without a GPU, and a real server share two cores with whatever else is going on: once in
+    # hundreds of steps one waits too long for the other. What is wrong fails twice.
+    pytest.mark.flaky(reruns=1),
 ]
 
 # What others write to the console, each with its reason.
@@ -93,7 +96,7 @@ PICTURE_STATE = """() => {
     return { pictures: likenessViewer.statistics.pictures, full };
 }"""
 # What lies over the viewer's picture and is no part of it: its own buttons, the page's pop-up messages.
-HIDE = "#toolbar, #mix, #progress, #likeness-connection, [class*=toast] { visibility: hidden !important }"
+HIDE = "#toolbar, #mix, #wipe, #progress, #likeness-connection, [class*=toast] { visibility: hidden !important }"
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +258,20 @@ class Visit:
     def tool(self, name: str) -> None:
         """A button of the viewer's toolbar."""
         self.viewer.get_by_role("button", name=name, exact=True).click()
+
+    def type_words(self, text: str) -> None:
+        """Change the head in words, and wait for it."""
+        with self.new_head():
+            self.page.locator("#likeness-prompt").fill(text)
+            self.page.locator("#likeness-prompt").press("Enter")
+
+    @property
+    def chips(self) -> dict[str, float]:
+        """The words that the head is changed by, and their strengths."""
+        return {
+            chip.locator("label").inner_text(): float(chip.locator("input").input_value())
+            for chip in self.page.locator("#likeness-words .chip").all()
+        }
 
     def clear_photo(self) -> None:
         button = self.page.locator("#likeness-photo button[aria-label='Remove Image']")
@@ -636,7 +653,7 @@ def test_a_random_head_is_shaped_and_its_history_leads_back(visit: Visit, tmp_pa
         visit.page.keyboard.press("Control+Shift+Z")
     check(2, redo=False)
     with visit.new_head():
-        visit.press("Reset shape")
+        visit.press("Reset head")
     assert visit.digest() == files[0]
     with visit.new_head():
         visit.page.keyboard.press("Control+Z")
@@ -687,6 +704,64 @@ def test_a_face_is_chosen_and_grows_old(visit: Visit) -> None:
     assert visit.digest() == file
     assert same(visit.picture(), chosen)
     assert age.locator(".number").is_disabled() and age.locator("input").input_value() == value
+
+
+def test_typed_words_change_the_head_and_leave_no_trace_when_removed(visit: Visit) -> None:
+    page = visit.page
+    visit.tab("Expression")
+    with visit.new_head():
+        visit.press("Random head")
+    number = re.findall(r"Random head number (\d+)", visit.status)
+    before, original = visit.picture(), visit.digest()
+    assert visit.chips == {} and page.locator("#likeness-mouthSmile input").input_value() == "0"
+    visit.type_words("older, smiling, <b>pikachu</b>")
+    assert visit.chips == {"older": 1, "smiling": 1}
+    changed_both = visit.picture()
+    assert changed(changed_both, before).mean() > 0.01
+    # What moved is said, and the sliders of the expression have moved to show it.
+    assert re.search(r"Changed: .*age \+\d+ years", page.locator("#likeness-words .changed").inner_text())
+    assert float(page.locator("#likeness-mouthSmile input").input_value()) > 0.3
+    # What was not understood is named as it was typed, and stays in the field.
+    assert "pikachu" in page.locator("#likeness-words .unknown").inner_text()
+    assert "pikachu" in page.locator("#likeness-prompt").input_value()
+    assert page.locator("#likeness-words .unknown b").count() == 0
+    assert re.findall(r"Random head number (\d+)", visit.status) == number
+    assert "pikachu" not in "".join(head["url"] for head in visit.heads)
+    both = visit.digest()
+
+    # The head before on the left, the head after on the right, by keys.
+    visit.tool("Wipe")
+    divider = visit.viewer.get_by_role("slider", name="Divider between before and after")
+    divider.press("End")
+    assert divider.get_attribute("aria-valuenow") == "96"
+    wiped = visit.picture()
+    left, right = slice(0, wiped.shape[1] * 9 // 10), slice(wiped.shape[1] * 98 // 100, None)
+    assert changed(wiped[:, left], changed_both[:, left]).mean() > 0.01
+    assert changed(wiped[:, right], changed_both[:, right]).mean() < 0.001
+    visit.tool("Wipe")
+    check_identical(visit.picture(), changed_both)
+
+    # A slider, with keys, and one away: exactly the head without it, then exactly the first one.
+    with visit.new_head():
+        page.locator("#likeness-word-0 input").press("Home")
+    assert visit.chips == {"older": -1, "smiling": 1}
+    assert visit.digest() not in (both, original)
+    with visit.new_head():
+        page.get_by_role("button", name="Remove older").click()
+    assert visit.chips == {"smiling": 1}
+    smiling = visit.digest()
+    with visit.new_head():
+        page.get_by_role("button", name="Remove smiling").click()
+    assert visit.chips == {}
+    assert visit.digest() == original
+    assert same(visit.picture(), before)
+    assert page.locator("#likeness-mouthSmile input").input_value() == "0"
+    with visit.new_head():
+        visit.press("Undo")
+    assert visit.chips == {"smiling": 1} and visit.digest() == smiling
+    with visit.new_head():
+        visit.press("Reset head")
+    assert visit.digest() == original
 
 
 def test_a_snapshot_is_the_picture_on_show_and_full_screen_fills_it(visit: Visit) -> None:
@@ -860,7 +935,7 @@ def test_views_from_the_side_join_the_photo_from_the_front(visit: Visit, tmp_pat
         visit.page.locator(f"#likeness-side-{side} input[type=file]").set_input_files(tmp_path / f"{side}.png")
         visit.page.locator(f"#likeness-side-{side} img").wait_for()
     # Nothing else on the page has changed by it.
-    for name in ("Download GLB", "Undo", "Redo", "Reset shape"):
+    for name in ("Download GLB", "Undo", "Redo", "Reset head"):
         visit.page.get_by_role("button", name=name, exact=True).wait_for()
     assert visit.status == said
     with visit.new_head():
@@ -1042,6 +1117,15 @@ def test_a_phone_shows_all_in_the_dark_and_takes_touches(server: RunningApp, bro
             while closed.count():
                 closed.first.tap()
             check_fits(visit)
+        # Words, with a finger.
+        page.evaluate("scrollTo(0, 0)")
+        for summary in page.locator("#likeness-words summary").all():
+            summary.tap()
+        check_fits(visit)
+        with visit.new_head():
+            page.locator("[data-idea='green eyes']").tap()
+        page.get_by_role("button", name="Remove green eyes").wait_for()
+        check_fits(visit)
         # A finger on a slider.
         rest = visit.picture()
         page.get_by_role("tab", name="Pose", exact=True).tap()
@@ -1110,7 +1194,7 @@ def tab_stop(visit: Visit) -> dict[str, Any]:
 
 def tab_to(visit: Visit, wanted: str) -> None:
     """Press Tab until an element with this id, or in an element with it, has the focus."""
-    for _ in range(120):
+    for _ in range(150):
         stop = tab_stop(visit)
         if wanted in (stop["id"], stop["inside"]):
             return
@@ -1122,7 +1206,7 @@ def test_keys_alone_do_everything(server: RunningApp, browser: Any, tmp_path: Pa
         page, keyboard = visit.page, visit.page.keyboard
         rest = visit.picture()
         stops = []
-        for _ in range(150):
+        for _ in range(180):
             stop = tab_stop(visit)
             if stops and stop["known"] == 0:
                 break
@@ -1130,7 +1214,16 @@ def test_keys_alone_do_everything(server: RunningApp, browser: Any, tmp_path: Pa
         # In the order in which they stand: photo, random head, download, the viewer, the panels.
         found = [name for stop in stops for name in (stop["id"] or stop["inside"], stop["label"]) if name]
         order = ["likeness-theme", "likeness-photo", "Random head", "Download GLB", "The 3D head", "Front", "Snapshot"]
-        order += ["Full screen", "Expression", "Neutral", "likeness-own-box", "likeness-eyeBlink-range"]
+        order += [
+            "Full screen",
+            "likeness-prompt",
+            "Apply",
+            "More ideas",
+            "Expression",
+            "Neutral",
+            "likeness-own-box",
+            "likeness-eyeBlink-range",
+        ]
         places = [found.index(name) for name in order]
         assert places == sorted(places), found
         for frame in (page.main_frame, visit.frame):
@@ -1143,7 +1236,7 @@ def test_keys_alone_do_everything(server: RunningApp, browser: Any, tmp_path: Pa
         drawn = visit.picture()
         assert changed(drawn, rest).mean() > 0.02
         # Tabs are one stop, and arrows lead from one to the next.
-        for _ in range(120):
+        for _ in range(150):
             if tab_stop(visit)["label"].strip() == "Expression":
                 break
         keyboard.press("ArrowRight")
@@ -1156,7 +1249,7 @@ def test_keys_alone_do_everything(server: RunningApp, browser: Any, tmp_path: Pa
         keyboard.press("Delete")
         check_identical(visit.picture(), drawn)
         # The camera.
-        for _ in range(120):
+        for _ in range(150):
             if tab_stop(visit)["label"] == "The 3D head":
                 break
         keyboard.press("ArrowLeft")
@@ -1209,11 +1302,17 @@ def test_those_who_cannot_see_can_use_it(server: RunningApp, browser: Any, portr
     phone = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark", **PHONE}
     with Visit(browser, server.address, bypass_csp=True, **(phone if device == "phone" else {})) as visit:
         assert axe_violations(visit) == []
+        visit.type_words("older, smiling, pikachu")
+        for summary in visit.page.locator("#likeness-words summary").all():
+            summary.click()
+        visit.tool("Wipe")
+        assert axe_violations(visit) == []
+        visit.tool("Wipe")
         visit.upload(portrait)
         visit.page.wait_for_function("story.includes('478 points')")
         busy = axe_violations(visit)
         assert busy == []
-        visit.wait_for_finals(2)
+        visit.wait_for_finals(3)
         visit.tool("Compare with photo")
         for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
             visit.tab(name)
