@@ -149,7 +149,7 @@ class Editor:
             if strength and clause.amount
         ]
         latent = start
-        for step in optimise(load_model(edit.model), subject, start, wanted, edit.keep_identity):
+        for step in optimise(load_model(edit.model), subject, start, wanted, edit.keep_identity, edit.locks):
             latent = locked(base, plausible(base, step.latent, 1.6 - edit.keep_identity), edit.locks)
             if progress is not None and step.show:
                 if not progress(_carried(subject, base, latent, PREVIEW_PX), step.fraction):
