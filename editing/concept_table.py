@@ -21,13 +21,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One concept. adj: stands before a noun or after "look" ("elderly"). comp: a comparative or another predicate that
-    is an edit but no description ("older"). thing: follows "with" and "give her" ("a beard"). person: a noun ("sailor").
-    clause: follows the noun ("in their seventies"). verb: a command ("smile"). Comma-separated.
+    """One concept. Phrases by form, separated by commas. adj: stands before a noun or after "look" ("elderly"). comp: a
+    comparative or another predicate that is an edit but no description ("older"). thing: follows "with" and "give her"
+    ("a beard"). person: a noun ("sailor"). clause: follows the noun ("in their seventies"). verb: a command ("smile").
 
     opposite: moves of the negative, or "mirror" (the other way) or "gone" (back to nothing). true, slight, strong: when
-    it is true of a head, just or very much so; "" where it is not said of heads, "moves" where its moves say it.
-    never: a condition under which its absence can be stated.
+    it is true of a head, just or very much so; "" where it is not said of heads. never: when its absence can be stated.
     """
 
     name: str
@@ -51,7 +50,7 @@ _YOUNGER = "age_years -20; wrinkles -0.2; sag -0.12; grey -0.25; age_spots -0.15
 _OLD = "age_years +20>72; wrinkles +0.2>0.5; sag +0.12>0.4; grey +0.2>0.7; age_spots +0.1>0.25"
 _YOUNG = "age_years -20>25; wrinkles -0.2>0.02; sag -0.12>0.02; grey -0.3>0; age_spots -0.2>0; under_eye -0.05>0.2"
 _SHAVEN = "stubble -0.3>0; beard_chin -0.3>0; beard_cheeks -0.2>0; moustache -0.25>0"
-_FULL_BEARD = "beard_chin +0.3>0.85; beard_cheeks +0.25>0.65; moustache +0.25>0.65"
+_FULL_BEARD = "beard_chin +0.3>0.9; beard_cheeks +0.25>0.8; moustache +0.25>0.8; stubble +0.4>1"
 _BARE_FACE = "lipstick -0.3>0; eyeliner -0.3>0; eyeshadow -0.3>0; blush -0.3>0"
 _MAN = f"gender +0.5>0.96; {_BARE_FACE}"
 _WOMAN = f"gender -0.5>0.04; {_SHAVEN}; recession -0.2>0"
@@ -227,8 +226,8 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         "weight -0.3>0.16",
         true="@weight:thin",
         strong="weight 0..0.14",
-        adj="thin, slim, lean, skinny, slender, bony, lanky, underweight, scrawny, slight, svelte, spare, "
-        "wiry, willowy, trim, petite, fine-boned, reedy, spindly",
+        adj="thin, slim, lean, skinny, slender, bony, lanky, underweight, scrawny, svelte, spare, wiry, "
+        "willowy, trim, petite, fine-boned, reedy, spindly",
         thing="a thin face, a slim face, a lean face, a skinny face, thin cheeks, slim cheeks, a bony face, "
         "smaller cheeks, thinner cheeks, a slimmer face, a leaner face, less full cheeks",
     ),
@@ -1919,7 +1918,8 @@ LOOK_ROWS: tuple[Row, ...] = (
         "flush -0.08>0.15; oiliness +0.1",
         opposite="under_eye -0.25>0.05; eyeBlink =0; mouthFrown =0",
         true="under_eye 0.7..1; mean:eyeBlink 0.25..0.7; mean:mouthFrown 0.15..1",
-        adj="exhausted, dead tired, dog-tired, drained, shattered, wiped out, utterly tired, spent, on their last legs",
+        adj="exhausted, dead tired, not slept, without sleep, not slept for days, up all night, dog-tired, "
+        "drained, shattered, wiped out, utterly tired, spent, on their last legs",
         thing="exhaustion, an exhausted look, an exhausted face",
     ),
     Row(
@@ -2294,22 +2294,70 @@ class Part:
 
 # Which way -> adjectives, and verbs of commands ("widen the nose"). Comparatives are made by rule.
 SENSES: dict[str, tuple[str, str]] = {
-    "wide": ("wide, broad, widened", "widen, broaden"),
-    "narrow": ("narrow, slim, slender, narrowed", "narrow, slim, slim down, make narrow"),
-    "big": ("big, large, huge, enormous, massive, giant, gigantic, oversized, enlarged", "enlarge, increase, expand, grow, magnify"),
-    "small": ("small, little, tiny, petite, dainty, miniature, reduced", "shrink, reduce, decrease, minimise, minimize"),
-    "long": ("long, elongated, stretched, lengthened", "lengthen, elongate, extend, stretch"),
-    "short": ("short, stubby, shortened", "shorten"),
-    "full": ("full, plump, thick, fleshy, voluminous, luscious, plumped-up", "plump, plump up, thicken, fill, fill up, pump up, inject"),
-    "thin": ("thin, fine, skinny, thinned", "thin, thin out, flatten"),
-    "high": ("high, tall, elevated", "raise, lift, heighten, move up"),
-    "low": ("low, lowered", "lower, drop, move down"),
-    "strong": ("strong, prominent, pronounced, powerful, defined, bold, accentuated", "strengthen, define, accentuate, emphasise, emphasize, sharpen"),
-    "weak": ("weak, soft, subtle, delicate, undefined, faint", "weaken, soften"),
-    "round": ("round, rounded, moon", "round"),
-    "square": ("square, angular, boxy", "square"),
-    "pointed": ("pointed, pointy, sharp", "sharpen, point"),
-    "flat": ("flat, flattened", "flatten"),
+    "wide": (
+        "wide, broad, widened",
+        "widen, broaden",
+    ),
+    "narrow": (
+        "narrow, slim, slender, narrowed",
+        "narrow, slim, slim down, make narrow",
+    ),
+    "big": (
+        "big, large, huge, enormous, massive, giant, gigantic, oversized, enlarged",
+        "enlarge, increase, expand, grow, magnify",
+    ),
+    "small": (
+        "small, little, tiny, petite, dainty, miniature, reduced",
+        "shrink, reduce, decrease, minimise, minimize",
+    ),
+    "long": (
+        "long, elongated, stretched, lengthened",
+        "lengthen, elongate, extend, stretch",
+    ),
+    "short": (
+        "short, stubby, shortened",
+        "shorten",
+    ),
+    "full": (
+        "full, plump, thick, fleshy, voluminous, luscious, plumped-up",
+        "plump, plump up, thicken, fill, fill up, pump up, inject",
+    ),
+    "thin": (
+        "thin, fine, skinny, thinned",
+        "thin, thin out, flatten",
+    ),
+    "high": (
+        "high, tall, elevated",
+        "raise, lift, heighten, move up",
+    ),
+    "low": (
+        "low, lowered",
+        "lower, drop, move down",
+    ),
+    "strong": (
+        "strong, prominent, pronounced, powerful, defined, bold, accentuated",
+        "strengthen, define, accentuate, emphasise, emphasize, sharpen",
+    ),
+    "weak": (
+        "weak, soft, subtle, delicate, undefined, faint",
+        "weaken, soften",
+    ),
+    "round": (
+        "round, rounded, moon",
+        "round",
+    ),
+    "square": (
+        "square, angular, boxy",
+        "square",
+    ),
+    "pointed": (
+        "pointed, pointy, sharp",
+        "sharpen, point",
+    ),
+    "flat": (
+        "flat, flattened",
+        "flatten",
+    ),
 }  # fmt: skip
 
 PARTS: tuple[Part, ...] = (

@@ -1,14 +1,15 @@
 """Prompts as people type them, read into clauses: "slightly older, not smiling" is two, each with what the table finds.
 
-A prompt is cut at commas and the like, then at "and", "but", "with" where both sides stand by themselves. Within a piece
-the longest phrases of the table are found; words of degree and of negation scale them; numbers of years and percent
-count. What is not understood is named, with what may have been meant, and never guessed.
+A prompt is cut at commas and the like, then at "and", "but", "with". Within a piece the longest phrases of the table
+are found; words of degree and of negation scale them; numbers of years and percent count. What is not understood is
+named, with what may have been meant, and never guessed.
 """
 
 from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -43,8 +44,8 @@ LARGEST_AMOUNT, LARGEST_AGING = 2.0, 3.5
 MOST_UNKNOWN = 8  # words that are answered one by one
 _TRY = "Try something like 'older, smiling' or 'slightly wider nose'."
 _KNOWN = (
-    "I know age, gender, weight, ancestry, skin, wrinkles, freckles, brows, beards, eye colours, make-up, "
-    "the size of each part of the face, expressions and some characters."
+    "I know age, gender, weight, ancestry, skin, wrinkles, freckles, brows, beards, eye colours, "
+    "make-up, the size of each part of the face, expressions and some characters."
 )
 
 
@@ -95,16 +96,19 @@ DEGREES: dict[str, float] = {
     **dict.fromkeys(_words("fairly rather reasonably"), 0.85),
     **dict.fromkeys(_words("more quite clearly some normally simply even any full-on just"), 1.0),
     **dict.fromkeys(_words("very really so truly visibly noticeably many pronounced noticeable distinctly such"), 1.3),
-    **dict.fromkeys(_words("much lot lots far way significantly considerably strongly seriously heavily striking"), 1.4),
-    **dict.fromkeys(_words("completely fully possible strikingly plenty loads substantially most totally"), 1.4),
+    **dict.fromkeys(_words("much lot lots far way significantly considerably strongly seriously heavily"), 1.4),
+    **dict.fromkeys(
+        _words("striking completely fully possible strikingly plenty loads substantially most totally"), 1.4
+    ),
     **dict.fromkeys(_words("extremely super incredibly hugely absolutely insanely ridiculously massively"), 1.7),
     **dict.fromkeys(_words("ultra drastically dramatically maximum max twice enormously exceptionally utterly"), 1.7),
-}  # fmt: skip
+    **dict.fromkeys(_words("double triple"), 1.7),
+}
 NEGATIONS = frozenset(
     _words(
-        "no not without isnt arent wasnt dont doesnt didnt remove removing removed delete erase hide lose losing minus "
-        "never nor neither non stop stopping avoid eliminate gone rid shouldnt cant wont cannot zero un hardly undo "
-        "absent lacking lack nothing none fix heal conceal"
+        "no not without isnt arent wasnt dont doesnt didnt remove removing removed delete erase hide "
+        "lose losing minus never nor neither non stop stopping avoid eliminate gone rid shouldnt cant "
+        "wont cannot zero un hardly undo absent lacking lack nothing none fix heal conceal"
     )
 )
 # Negations of things that go on after "and": "no beard and moustache".
@@ -113,19 +117,22 @@ LESS = frozenset(_words("less fewer reduce reducing reduced decrease decreasing 
 LESS_AMOUNT, NOT_VERY_AMOUNT, TOO_AMOUNT = -0.6, -0.6, -0.8
 STOP_WORDS = ARTICLES | frozenset(
     _words(
-        "make makes making made give gives giving given add adds adding turn turns turning put puts putting set let have "
-        "has had be is are am was were being been get gets getting got become becomes look looks looking looked appear "
-        "appears seem seems like as into to in on at for of by from me him it them us you i we he she they im ive id ill "
-        "hes shes theyre youre were please can could would should will shall must may might want wants wanted wish need "
-        "needs just only also still now then here there what how if which whose one ones same kindly person avatar "
-        "portrait photo picture image human someone somebody anyone thing kind sort type style version do does did doing "
-        "go goes going show shows showing try render change changes changing edit modify transform convert create "
-        "generate draw grow growing grown wear apply increase increasing boost all over around under above near between "
-        "myself himself herself themselves own so up down out old-school ok okay hi hello hey thanks thank you lets shall "
-        "very well too both side sides than enough bit when were themself these those whole entire general appearance "
-        "again where about almost nearly per cent percent keep makes hers subject character overall everything "
-        "shape shaped skinned part of off away back through after before until because since yes emotion "
-        "left right expression mood side view year decade age aged"
+        "make makes making made give gives giving given add adds adding turn turns turning put puts "
+        "putting set let have has had be is are am was were being been get gets getting got become "
+        "becomes look looks looking looked appear appears seem seems like as into to in on at for of by "
+        "from me him it them us you i we he she they im ive id ill hes shes theyre youre were please can "
+        "could would should will shall must may might want wants wanted wish need needs just only also "
+        "still now then here there what how if which whose one ones same kindly person avatar portrait "
+        "photo picture image human someone somebody anyone thing kind sort type style version do does "
+        "did doing go goes going show shows showing try render change changes changing edit modify "
+        "transform convert create generate draw grow growing grown wear apply increase increasing boost "
+        "all over around under above near between myself himself herself themselves own so up down out "
+        "old-school ok okay hi hello hey thanks thank you lets shall very well too both side sides than "
+        "enough bit when were themself these those whole entire general appearance wanna gonna gotta "
+        "hasnt havent saw seen see sees day days again where about almost nearly per cent percent keep "
+        "makes hers subject character overall everything shape shaped skinned part of off away back "
+        "through after before until because since yes emotion left right expression mood side view year "
+        "decade age aged"
     )
 )
 _SOFT = frozenset(_words("and but with plus while whilst yet or & + having wearing who then including nor"))
@@ -135,8 +142,8 @@ _UNITS = {
     word: n
     for n, word in enumerate(
         _words(
-            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-            "seventeen eighteen nineteen"
+            "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+            "sixteen seventeen eighteen nineteen"
         )
     )
 }
@@ -146,10 +153,20 @@ _DECADES = {
     for n, word in enumerate(_words("twenties thirties forties fifties sixties seventies eighties nineties"), 2)
 }
 _ABOUT_PARTS = {
-    "hair": "grey hair", "skin": "darker skin", "eyes": "blue eyes", "brows": "thick brows", "lips": "fuller lips",
-    "face": "longer face", "complexion": "darker skin", "hairline": "receding hairline", "cheeks": "chubby cheeks",
-    "features": "feminine features", "tone": "darker skin", "head": "longer face", "eyelids": "closed eyes",
-}  # fmt: skip
+    "hair": "grey hair",
+    "skin": "darker skin",
+    "eyes": "blue eyes",
+    "brows": "thick brows",
+    "lips": "fuller lips",
+    "face": "longer face",
+    "complexion": "darker skin",
+    "hairline": "receding hairline",
+    "cheeks": "chubby cheeks",
+    "features": "feminine features",
+    "tone": "darker skin",
+    "head": "longer face",
+    "eyelids": "closed eyes",
+}
 
 
 @functools.cache
@@ -206,8 +223,9 @@ def _things() -> frozenset[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class _Item:
-    """A stretch of tokens and what it is. first, last: tokens, last excluded. kind: what of `_items`. within: degrees and
-    negations inside the stretch, as in "nose a bit wider"."""
+    """A stretch of tokens and what it is. first, last: tokens, last excluded. kind: one of those of `_items`. key: the
+    words by which it was found. value: of a degree, or what a number says. within: degrees and negations inside the
+    stretch, as in "nose a bit wider". text: words that do not stand there in the prompt, or what a mark is."""
 
     kind: str
     first: int
@@ -240,7 +258,7 @@ def _match(words: Sequence[str], first: int) -> tuple[_Node, int, list[int]] | N
 
 
 def _may_be_passed(word: str) -> bool:
-    return word in STOP_WORDS or word in DEGREES or word in ("not", "no", "less", "isnt", "arent", "too")
+    return word in STOP_WORDS or word in DEGREES or word in (":", "not", "no", "less", "isnt", "arent", "too")
 
 
 def _number(words: Sequence[str], first: int) -> tuple[float | int, int] | None:
@@ -356,6 +374,8 @@ def _item(words: Sequence[str], at: int) -> _Item:
     match = _match(words, at)
     if match is not None:
         return _matched(words, at, *match)
+    if word == "get" and words[at + 1 : at + 2] == ["rid"]:
+        return _Item("negation", at, at + (3 if words[at + 2 : at + 3] == ["of"] else 2), text="remove")
     if word in ("rather", "instead") and words[at + 1 : at + 2] in (["than"], ["of"]):
         return _Item("soft", at, at + 2, text="instead")
     if word == "as" and list(words[at + 1 : at + 3]) == ["well", "as"]:
@@ -383,7 +403,8 @@ def _item(words: Sequence[str], at: int) -> _Item:
         return _Item("stop", at, at + 1)
     if word[0].isalpha() or word[0].isdigit():
         return _Item("unknown", at, at + 1, text=word)
-    return _Item("stop" if word == "%" else "hard", at, at + 1)
+    # "eyes: green" is one.
+    return _Item("stop" if word in "%:" else "hard", at, at + 1, text=word)
 
 
 def _matched(words: Sequence[str], first: int, leaf: _Node, last: int, passed: Sequence[int]) -> _Item:
@@ -437,8 +458,7 @@ def _factor(modifiers: Sequence[_Item]) -> float:
 
 @dataclass
 class _Piece:
-    """Items between two separators. joined: the word in front, "" after a comma. negation: one that goes on from the
-    piece before."""
+    """Items between two separators. joined: the word or mark in front."""
 
     joined: str
     items: list[_Item]
@@ -448,7 +468,7 @@ def _pieces(items: Sequence[_Item]) -> list[_Piece]:
     pieces = [_Piece("", [])]
     for item in items:
         if item.kind == "hard":
-            pieces.append(_Piece("", []))
+            pieces.append(_Piece(item.text, []))
         elif item.kind == "soft":
             pieces.append(
                 _Piece(
@@ -485,15 +505,14 @@ def _with_part(item: _Item, noun: tuple[str, ...] | None) -> _Item | None:
     return replace(item, kind="concept", meaning=meaning, key=(*item.key, *noun), text=" ".join((*item.key, *noun)))
 
 
+_GOES_ON = frozenset([*_words("and or but + ,")])
+
+
 def _resolve(pieces: list[_Piece]) -> None:
     """Gives sizes their parts and parts what is said of them, from the piece itself or the one it is joined to."""
     for index, piece in enumerate(pieces):
-        after = (
-            pieces[index + 1]
-            if index + 1 < len(pieces) and pieces[index + 1].joined in ("and", "or", "&", "but", "+")
-            else None
-        )
-        before = pieces[index - 1] if index > 0 and piece.joined in ("and", "or", "&", "but", "+") else None
+        after = pieces[index + 1] if index + 1 < len(pieces) and pieces[index + 1].joined in _GOES_ON else None
+        before = pieces[index - 1] if index > 0 and piece.joined in _GOES_ON else None
         for at, item in enumerate(piece.items):
             alone = len([i for i in piece.items if i.kind in ("concept", "size", "noun")]) == 1
             if item.kind == "size":
@@ -507,7 +526,7 @@ def _resolve(pieces: list[_Piece]) -> None:
                 follows = [i for i in after.items if i.kind == "concept"] if after is not None else []
                 if follows and len(follows[0].key) == 2 and follows[0].key[0] in _sizes():
                     piece.items[at] = _with_part(item, _noun_of(after.items if after else ())) or item
-            elif item.kind == "noun" and alone and before is not None:
+            elif item.kind == "noun" and alone and before is not None and piece.joined != ",":
                 said = [i for i in before.items if i.kind == "concept" and len(i.key) > 1 and i.key[-1] in BODY]
                 meaning = phrases_table().get((*said[-1].key[:-1], *item.key)) if said else None
                 if said and meaning is not None:
@@ -518,7 +537,7 @@ def _resolve(pieces: list[_Piece]) -> None:
 
 
 def _complete_adjectives(piece: _Piece) -> None:
-    """ "thin arched brows": an adjective right before a phrase about a part speaks of that part, if it can."""
+    """In "thin arched brows" an adjective right before a phrase about a part speaks of that part, if it can."""
     for at, item in enumerate(piece.items[:-1]):
         following = piece.items[at + 1]
         if item.kind == "concept" and len(item.key) == 1 and following.kind == "concept" and len(following.key) > 1:
@@ -531,12 +550,18 @@ _MODIFIERS = frozenset(["degree", "negation", "less", "too"])
 
 
 def _hand_back(pieces: list[_Piece]) -> list[_Piece]:
-    """ "smiling, but not too much": degrees that stand alone belong to the piece before."""
+    """As in "smiling, but not too much": degrees that stand alone belong to the piece before."""
     kept: list[_Piece] = []
     for piece in pieces:
         kinds = {item.kind for item in piece.items}
         sayings = [item for item in piece.items if item.kind in _MODIFIERS]
-        if kept and sayings and kinds <= _MODIFIERS | {"stop"} and any(i.kind == "concept" for i in kept[-1].items):
+        if (
+            kept
+            and sayings
+            and piece.joined in _GOES_ON
+            and kinds <= _MODIFIERS | {"stop"}
+            and any(i.kind == "concept" for i in kept[-1].items)
+        ):
             vague = {"degree", "too"} & {item.kind for item in sayings}
             if vague:
                 value = abs(_factor(sayings))
@@ -551,16 +576,14 @@ def _spoken(item: _Item) -> str:
 
 
 def _carry_negations(pieces: list[_Piece]) -> None:
-    """ "without beard or freckles", "remove freckles and wrinkles" deny both."""
-    for before, piece in zip(pieces, pieces[1:], strict=False):
+    """So that "without beard or freckles" and "remove freckles and wrinkles" deny both."""
+    for before, piece in itertools.pairwise(pieces):
         first = next((item for item in before.items if item.kind in ("negation", "less")), None)
         if first is None or any(item.kind in ("negation", "less", "too", "degree") for item in piece.items):
             continue
         concepts = [item for item in piece.items if item.kind == "concept"]
         bare = bool(concepts) and all(len(item.key) == 1 and item.key in _things() for item in concepts)
-        if concepts and (
-            piece.joined == "or" or (piece.joined in ("and", "&", "+") and first.text in _OF_THINGS and bare)
-        ):
+        if concepts and (piece.joined == "or" or (piece.joined in ("and", "+") and first.text in _OF_THINGS and bare)):
             piece.items.insert(0, replace(first, text=first.text or "not", value=-1.0))
 
 
@@ -783,8 +806,8 @@ def read_prompt(text: str, open_words: bool = False) -> Reading:
 def _read(text: str, open_words: bool) -> Reading:
     if len(text) > LONGEST_PROMPT:
         return Reading(
-            problem=f"The text has {len(text):,} characters, but at most {LONGEST_PROMPT} are read. "
-            "Say it in fewer words, or in several steps."
+            problem=f"The text has {len(text):,} characters, but at most {LONGEST_PROMPT} are read. Say it in fewer "
+            "words, or in several steps."
         )
     if not text.strip():
         return Reading(problem=f"There are no words. {_TRY}")
@@ -834,25 +857,86 @@ def _direction(clause: Clause) -> dict[str, float]:
 
 _TEMPLATES: dict[Form, tuple[str, ...]] = {
     "adj": (
-        "{x}", "make her {x}", "make him look {x}", "look {x}", "I want her to be {x}", "she should be {x}",
-        "please make me {x}", "a {x} face", "make the face {x}", "turn him {x}", "more {x}", "can you make them {x}",
-        "let her look {x}", "he should look {x}", "get her to look {x}", "could he be {x}", "as a {x} person",
+        "{x}",
+        "make her {x}",
+        "make him look {x}",
+        "look {x}",
+        "I want her to be {x}",
+        "she should be {x}",
+        "please make me {x}",
+        "a {x} face",
+        "make the face {x}",
+        "turn him {x}",
+        "more {x}",
+        "can you make them {x}",
+        "let her look {x}",
+        "he should look {x}",
+        "get her to look {x}",
+        "could he be {x}",
+        "as a {x} person",
     ),
     "comp": (
-        "{x}", "make her {x}", "make him look {x}", "please {x}", "I want her {x}", "she should be {x}", "get him {x}",
-        "can you make it {x}", "let me look {x}", "make them appear {x}", "I would like {x}",
+        "{x}",
+        "make her {x}",
+        "make him look {x}",
+        "please {x}",
+        "I want her {x}",
+        "she should be {x}",
+        "get him {x}",
+        "can you make it {x}",
+        "let me look {x}",
+        "make them appear {x}",
+        "I would like {x}",
     ),
     "thing": (
-        "{x}", "with {x}", "give her {x}", "add {x}", "she has {x}", "please add {x}", "I want {x}", "give him {x}",
-        "he should have {x}", "make her have {x}", "show {x}", "let him have {x}", "get {x}", "put {x} on him",
+        "{x}",
+        "with {x}",
+        "give her {x}",
+        "add {x}",
+        "she has {x}",
+        "please add {x}",
+        "I want {x}",
+        "give him {x}",
+        "he should have {x}",
+        "make her have {x}",
+        "show {x}",
+        "let him have {x}",
+        "get {x}",
+        "put {x} on him",
     ),
     "person": (
-        "{x}", "like {x}", "make him look like {x}", "turn her into {x}", "as {x}", "make me {x}", "I want to be {x}",
-        "she should look like {x}", "transform him into {x}", "let her look like {x}", "convert me to {x}",
+        "{x}",
+        "like {x}",
+        "make him look like {x}",
+        "turn her into {x}",
+        "as {x}",
+        "make me {x}",
+        "I want to be {x}",
+        "she should look like {x}",
+        "transform him into {x}",
+        "let her look like {x}",
+        "convert me to {x}",
     ),
-    "clause": ("{x}", "someone {x}", "make her look {x}", "a person {x}", "he should be {x}", "show her {x}", "let me be {x}"),
-    "verb": ("{x}", "please {x}", "make her {x}", "let him {x}", "she should {x}", "can you {x}", "I want him to {x}", "have her {x}"),
-}  # fmt: skip
+    "clause": (
+        "{x}",
+        "someone {x}",
+        "make her look {x}",
+        "a person {x}",
+        "he should be {x}",
+        "show her {x}",
+        "let me be {x}",
+    ),
+    "verb": (
+        "{x}",
+        "please {x}",
+        "make her {x}",
+        "let him {x}",
+        "she should {x}",
+        "can you {x}",
+        "I want him to {x}",
+        "have her {x}",
+    ),
+}
 _DEGREE_WORDS = ("slightly", "a bit", "a little", "somewhat", "very", "much", "extremely", "really", "a lot", "quite")
 _NEGATIVES: dict[Form, tuple[str, ...]] = {
     "adj": ("not {x}", "less {x}", "not very {x}"),

@@ -78,31 +78,38 @@ class Token:
     end: int
 
 
+# Typographic quotes and dashes.
+_PLAIN_MARKS = {**dict.fromkeys("\u2019\u2018`\u00b4", "'"), **dict.fromkeys("\u2013\u2014", "-"), "\r": "\n"}
 _WORD = re.compile(r"\d+(?:[.]\d+)?|[^\W\d_]+(?:'[^\W\d_]+)*|\n|[^\w\s]", re.UNICODE)
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """Of the notation "gray=grey freckle=freckles"."""
+    return {left: right for left, _, right in (pair.partition("=") for pair in text.split())}
+
+
 # One spelling of words that mean the same wherever they stand.
-_SPELLING = {
-    "gray": "grey", "grayer": "greyer", "graying": "greying", "blonde": "blond", "blondes": "blond", "mustache": "moustache",
-    "moustaches": "moustache", "mustaches": "moustache", "mustached": "moustached", "eyebrows": "brows", "eyebrow": "brows",
-    "brow": "brows", "browed": "browed", "eyebrowed": "browed", "eye": "eyes", "ear": "ears", "lip": "lips", "cheek": "cheeks",
-    "cheekbone": "cheekbones", "freckle": "freckles", "wrinkle": "wrinkles", "mole": "moles", "pimple": "pimples",
-    "scar": "scars", "pore": "pores", "colour": "color", "coloured": "colored", "colours": "color", "colors": "color",
-    "dimple": "dimples", "beards": "beard", "birthmark": "birthmarks", "zit": "zits", "noses": "nose", "mouths": "mouth",
-    "chins": "chins", "jaws": "jaw", "foreheads": "forehead", "faces": "face", "smiles": "smile", "grins": "grin",
-    "shadow": "shadows", "circle": "circles", "tattoos": "tattoo", "greyish": "grey", "fulle": "full", "specs": "glasses",
-    "complexions": "complexion", "mould": "mole", "sceptical": "skeptical", "goatees": "goatee", "smilling": "smiling",
-    "eyelid": "eyelids", "iris": "irises", "nostril": "nostrils", "earring": "earrings", "whisker": "whiskers",
-    "years": "year", "yrs": "year", "yr": "year", "decades": "decade", "afraid": "afraid", "bags": "bag", "blushes": "blush",
-    "u": "you", "&": "and", "pls": "please", "plz": "please", "bushier": "bushier", "realer": "realistic",
-}  # fmt: skip
-_JOINED = {
-    ("make", "up"): "makeup", ("eyes", "liner"): "eyeliner", ("eyes", "shadows"): "eyeshadow", ("lip", "stick"): "lipstick",
-    ("lips", "stick"): "lipstick", ("cheeks", "bones"): "cheekbones", ("cheeks", "bone"): "cheekbones",
-    ("eyes", "brows"): "brows", ("hair", "line"): "hairline", ("fore", "head"): "forehead", ("sun", "burnt"): "sunburnt",
-    ("sun", "burn"): "sunburn", ("eyes", "shades"): "eyeshadow", ("grand", "mother"): "grandmother",
-    ("eyes", "bag"): "eyebags", ("eyes", "glasses"): "eyeglasses", ("side", "burns"): "sideburns", ("tatoo", "s"): "tattoo",
-    ("grand", "father"): "grandfather", ("jaw", "line"): "jawline", ("ear", "rings"): "earrings", ("clean", "shaved"): "cleanshaved",
-    ("eyes", "lashes"): "eyelashes", ("mid", "life"): "midlife",
-}  # fmt: skip
+_SPELLING: dict[str, str] = _pairs(
+    "gray=grey grayer=greyer graying=greying blonde=blond blondes=blond mustache=moustache "
+    "moustaches=moustache mustaches=moustache mustached=moustached eyebrows=brows eyebrow=brows "
+    "brow=brows eyebrowed=browed eye=eyes ear=ears lip=lips cheek=cheeks cheekbone=cheekbones "
+    "freckle=freckles wrinkle=wrinkles mole=moles pimple=pimples scar=scars pore=pores colour=color "
+    "coloured=colored colours=color colors=color dimple=dimples beards=beard birthmark=birthmarks "
+    "zit=zits noses=nose mouths=mouth jaws=jaw foreheads=forehead faces=face smiles=smile grins=grin "
+    "shadow=shadows circle=circles tattoos=tattoo greyish=grey fulle=full specs=glasses "
+    "complexions=complexion mould=mole sceptical=skeptical goatees=goatee smilling=smiling eyelid=eyelids "
+    "iris=irises nostril=nostrils earring=earrings whisker=whiskers years=year yrs=year yr=year "
+    "decades=decade bags=bag blushes=blush u=you &=and pls=please plz=please realer=realistic"
+)
+# Words that are one, though some write two.
+_JOINED: dict[str, str] = _pairs(
+    "make+up=makeup eyes+liner=eyeliner eyes+shadows=eyeshadow lip+stick=lipstick lips+stick=lipstick "
+    "cheeks+bones=cheekbones cheeks+bone=cheekbones eyes+brows=brows hair+line=hairline "
+    "fore+head=forehead sun+burnt=sunburnt sun+burn=sunburn eyes+shades=eyeshadow "
+    "grand+mother=grandmother eyes+bag=eyebags eyes+glasses=eyeglasses side+burns=sideburns "
+    "tatoo+s=tattoo grand+father=grandfather jaw+line=jawline ear+rings=earrings clean+shaved=cleanshaved "
+    "eyes+lashes=eyelashes mid+life=midlife"
+)
 ARTICLES = frozenset(
     ["a", "an", "the", "her", "his", "their", "my", "your", "its", "our", "hers", "mine", "yours", "this", "that"]
 )
@@ -114,7 +121,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
     plain: list[str] = []
     where: list[int] = []
     for index, letter in enumerate(text):
-        letter = {"’": "'", "‘": "'", "`": "'", "´": "'", "–": "-", "—": "-", "\r": "\n"}.get(letter, letter)
+        letter = _PLAIN_MARKS.get(letter, letter)
         for part in unicodedata.normalize("NFKD", letter.casefold()):
             if unicodedata.combining(part):
                 continue
@@ -129,7 +136,7 @@ def tokens_of(text: str) -> tuple[Token, ...]:
             continue
         word = _SPELLING.get(word, word)
         token = Token(word, where[match.start()], where[match.end() - 1] + 1)
-        joined = _JOINED.get((tokens[-1].word, word)) if tokens else None
+        joined = _JOINED.get(f"{tokens[-1].word}+{word}") if tokens else None
         # "make up" is one word only where both halves stand side by side.
         if joined is not None and text[tokens[-1].end : token.start].strip(" -") == "":
             tokens[-1] = Token(joined, tokens[-1].start, token.end)
@@ -252,8 +259,20 @@ def _part_concepts() -> list[tuple[Concept, Part, str]]:
     return made
 
 
-_PLURAL = ("lips", "eyes", "ears", "cheekbones", "nostrils", "earlobes", "ear lobes", "cheek bones", "eyeballs", "jaws",
-           "eye openings", "zygomatic bones")  # fmt: skip
+_PLURAL = (
+    "lips",
+    "eyes",
+    "ears",
+    "cheekbones",
+    "nostrils",
+    "earlobes",
+    "ear lobes",
+    "cheek bones",
+    "eyeballs",
+    "jaws",
+    "eye openings",
+    "zygomatic bones",
+)
 
 
 def _article_if_singular(noun: str, word: str) -> str:
@@ -267,8 +286,13 @@ def _compared(adjective: str) -> str:
 def _row_concept(row: Row) -> Concept:
     moves = _moves(row.moves)
     texts: dict[Form, str] = {
-        "adj": row.adj, "comp": row.comp, "thing": row.thing, "person": row.person, "clause": row.clause, "verb": row.verb,
-    }  # fmt: skip
+        "adj": row.adj,
+        "comp": row.comp,
+        "thing": row.thing,
+        "person": row.person,
+        "clause": row.clause,
+        "verb": row.verb,
+    }
     # The form that the name is of comes first, so that a concept always keeps its plainest phrase for training.
     order = sorted(FORMS, key=lambda form: row.name not in [_bare(text) for text in _split(texts[form])])
     phrases = _phrases((form, texts[form]) for form in order)
@@ -355,17 +379,51 @@ def concept_change(concept: Concept, amount: float, values: Float[Tensor, "N"]) 
 
 Meaning = tuple[tuple[Concept, float], ...]
 BODY = frozenset(
-    ["nose", "nostrils", "lips", "mouth", "jaw", "jawline", "chin", "cheekbones", "cheeks", "eyes", "brows", "ears", "face",
-     "forehead", "skin", "hair", "hairline", "beard", "moustache", "complexion", "pores", "eyelids", "head", "bridge",
-     "features", "tone"]
-)  # fmt: skip
+    [
+        "nose",
+        "nostrils",
+        "lips",
+        "mouth",
+        "jaw",
+        "jawline",
+        "chin",
+        "cheekbones",
+        "cheeks",
+        "eyes",
+        "brows",
+        "ears",
+        "face",
+        "forehead",
+        "skin",
+        "hair",
+        "hairline",
+        "beard",
+        "moustache",
+        "complexion",
+        "pores",
+        "eyelids",
+        "head",
+        "bridge",
+        "features",
+        "tone",
+    ]
+)
 HAIR_COLOURS = ("black hair", "brown hair", "blond hair", "ginger hair", "grey hair", "white hair", "salt and pepper")
+# "big-nosed", "thin-lipped".
+_ENDED = _pairs(
+    "nose=nosed lips=lipped jaw=jawed chin=chinned face=faced mouth=mouthed ears=eared eyes=eyed forehead=foreheaded "
+    "cheekbones=cheekboned"
+)
 _FACIAL_HAIR = ("beard", "full beard", "goatee", "moustache", "stubble", "sideburns")
 _COLOUR_WORDS = {
-    "black hair": ("black", "dark", "jet-black"), "brown hair": ("brown", "chestnut"),
-    "blond hair": ("blond", "fair", "golden", "light"), "ginger hair": ("ginger", "red", "auburn", "reddish", "orange"),
-    "grey hair": ("grey", "silver", "greying"), "white hair": ("white", "snow-white"), "salt and pepper": ("salt-and-pepper",),
-}  # fmt: skip
+    "black hair": ("black", "dark", "jet-black"),
+    "brown hair": ("brown", "chestnut"),
+    "blond hair": ("blond", "fair", "golden", "light"),
+    "ginger hair": ("ginger", "red", "auburn", "reddish", "orange"),
+    "grey hair": ("grey", "silver", "greying"),
+    "white hair": ("white", "snow-white"),
+    "salt and pepper": ("salt-and-pepper",),
+}
 
 
 @functools.lru_cache(maxsize=4096)
@@ -385,7 +443,7 @@ def _inflected_verb(words: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
 
 @functools.cache
 def phrases_table() -> dict[tuple[str, ...], Meaning]:
-    """Every phrase that is understood -> what it means: the table's own, then what the grammar adds, never replacing."""
+    """Every phrase that is understood -> what it means: the table's own, then what the grammar adds."""
     # Pairs of a key and what it means; a plain list, since there are tens of thousands.
     pairs: list[tuple[tuple[str, ...], tuple[Concept, ...]]] = []
     of_skin = {row.name for row in CONCEPT_ROWS if "skin" in row.thing}
@@ -412,8 +470,7 @@ def phrases_table() -> dict[tuple[str, ...], Meaning]:
                     pairs.append(((*form, *noun), (concept,)))
                     pairs.append(((form[0], *noun, *form[1:]), (concept,)))
         stem = _split(part.names)[0]
-        ended = {"nose": "nosed", "lips": "lipped", "jaw": "jawed", "chin": "chinned", "face": "faced", "mouth": "mouthed",
-                 "ears": "eared", "eyes": "eyed", "forehead": "foreheaded", "cheekbones": "cheekboned"}.get(stem)  # fmt: skip
+        ended = _ENDED.get(stem)
         for adjective in _split(adjectives):
             if ended is not None:
                 pairs.append(((*key_of(adjective), ended), (concept,)))
@@ -553,7 +610,7 @@ _TOPICS = {
     **{name: "brows" for name in ("brow_density", "brow_thickness")},
     **{name: "hair" for name in ("hair_melanin", "hair_redness", "grey")},
     **{name: "ancestry" for name in ("african", "asian", "european")},
-}  # fmt: skip
+}
 
 
 # True of most heads, so that saying it tells little.

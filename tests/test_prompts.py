@@ -99,6 +99,10 @@ def test_the_goal_is_read() -> None:
         ("she should have way fuller lips", {"full lips": 1.4}),
         ("stick your tongue out", {"tongue out": 1.0}),
         ("smiling instead of frowning", {"smile": 1.0, "frown": -1.0}),
+        ("smaller, rounder chin", {"small chin": 1.0, "round chin": 1.0}),
+        ("with a slight smile", {"smile": 0.4}),
+        ("eyes: green", {"green eyes": 1.0}),
+        ("get rid of the dark circles", {"dark circles": -1.0}),
     ],
 )
 def test_meaning(text: str, meant: dict[str, float]) -> None:
@@ -149,7 +153,7 @@ def _round_trip(text: str) -> None:
 
 def test_a_chip_says_by_itself_what_it_said_in_the_prompt() -> None:
     for text in (
-        "bigger nose and ears", "no wrinkles and freckles", "wider and longer nose", "older and fatter, with a grey beard",
+        "bigger nose and ears", "no wrinkles and freckles", "wider and longer nose", "older, fatter, with a grey beard",
         "without freckles or moles", "make her look like a very tired old woman with green eyes and no make-up",
         "her nose is too big", "smiling, but not too much", "thin arched brows", "a 30 year old guy with stubble",
         "slightly bigger eyes and lips", "smiling instead of frowning", "not a tired old sailor",
@@ -249,7 +253,7 @@ _TEXTS = st.one_of(
         st.one_of(
             st.sampled_from(
                 "older not slightly nose wider big blue eyes and but with without , ; no less more beard 20 years % "
-                "too face smile old man make her look like a 45 in seventies fuller lips pikachu glasses hair or".split()
+                "too face smile old man make her like a 45 in seventies fuller lips pikachu glasses hair or".split()
             ),
             st.text(max_size=4),
         ),

@@ -180,7 +180,7 @@ _CHECKS = {
     r"\b(man|guy|gentleman|father|he)\b": lambda v: v["gender"] > 0.6,
     r"(?<!middle-)\b(elderly|pensioner|aged)\b": lambda v: v["age_years"] > 60,
     r"(?<!not )\b(youthful|young adult)\b": lambda v: v["age_years"] < 35,
-    r"(?<!not )\b(freckled|freckly)\b": lambda v: v["freckles"] > 0.05,
+    r"(?<!not )(?<!no )\b(freckled|freckly)\b": lambda v: v["freckles"] > 0.05,
     r"\bno freckles\b": lambda v: v["freckles"] == 0,
     r"(?<!not )\b(bearded)\b": lambda v: v["beard_chin"] > 0.2,
     r"\bno (moustache|goatee)\b": lambda v: v["moustache"] == 0,
@@ -275,7 +275,7 @@ def test_both_spellings_are_one_key() -> None:
         ("blonde eyebrows", "blond brows"),
         ("makeup", "make-up"),
         ("Clean-Shaven", "clean shaven"),
-        ("five o’clock shadow", "five o'clock shadow"),
+        ("five o\u2019clock shadow", "five o'clock shadow"),
         ("skin colored lipstick", "skin-coloured lipstick"),
     ):
         assert key_of(american) == key_of(british)
