@@ -37,14 +37,16 @@ log = logging.getLogger("text_image_training")
 @dataclass(frozen=True)
 class TextImageSettings:
     """minutes: of training, or `steps` where that comes first. batch: pictures a step, each with `captions` captions.
+    others: heads that captions are told from besides, by their attributes alone.
     rate: of AdamW at its peak; falls along a cosine over the time. average: of the weights that are kept, per step.
     distil, read: weights of the losses that draw pictures towards their attributes' embedding and of reading the
     attributes off a picture, beside 1 for each contrast."""
 
     minutes: float = 60.0
     steps: int = 1_000_000
-    batch: int = 96
-    captions: int = 1
+    batch: int = 80
+    captions: int = 2
+    others: int = 400
     rate: float = 1.5e-3
     decay: float = 0.05
     average: float = 0.995
@@ -62,9 +64,14 @@ class Captions:
 
 
 def draw_captions(
-    values: Float[Tensor, "B A"], count: int, rng: np.random.Generator, held_out: bool = False
+    values: Float[Tensor, "B A"],
+    count: int,
+    rng: np.random.Generator,
+    held_out: bool = False,
+    others: Float[Tensor, "M A"] | None = None,
 ) -> Captions:
-    """`count` captions of each head, those of one head together."""
+    """`count` captions of each head, those of one head together. others: further heads that have no captions of their
+    own; the truth has columns for them behind those of `values`."""
     texts: list[str] = []
     told: list[frozenset[Any]] = []
     for row in values:
@@ -72,7 +79,8 @@ def draw_captions(
             text, facts = caption_with_facts(row, rng, held_out)
             texts.append(text)
             told.append(frozenset(facts))
-    all_true = [frozenset(caption_facts(row)) for row in values]
+    heads = values if others is None else torch.cat([values, others])
+    all_true = [frozenset(caption_facts(row)) for row in heads]
     truth = torch.tensor([[facts <= true for true in all_true] for facts in told])
     own = torch.arange(len(values)).repeat_interleave(count)
     truth[torch.arange(len(texts)), own] = True
@@ -176,7 +184,7 @@ class Trainee(nn.Module):
     def losses(
         self, pictures: Tensor, values: Tensor, tokens: Tensor, truth: Tensor, settings: TextImageSettings
     ) -> dict[str, Tensor]:
-        """The terms, weighted. pictures: prepared; truth: ``[T, B]``."""
+        """The terms, weighted. pictures: prepared; values: of those and of further heads; truth: ``[T, all heads]``."""
         middle, spread = self.get_buffer("middle"), self.get_buffer("spread")
         values = ((values - middle) / spread).clamp(-4, 4)
         # On a CPU the plain attention is quicker backwards than the fused one, at so few tokens.
@@ -187,11 +195,12 @@ class Trainee(nn.Module):
         known = functional.normalize(self.attributes(values), dim=-1)
         unit = functional.normalize(image, dim=-1)
         scale = self.network.logit_scale.exp().clamp(max=100)
+        shown = len(pictures)
         return {
-            "contrast": contrast(unit, text, truth, scale),
+            "contrast": contrast(unit, text, truth[:, :shown], scale),
             "facts": contrast(known, text, truth, scale),
-            "distil": settings.distil * (1 - (unit * known.detach()).sum(-1)).mean(),
-            "read": settings.read * functional.mse_loss(self.reader(image), values),
+            "distil": settings.distil * (1 - (unit * known[:shown].detach()).sum(-1)).mean(),
+            "read": settings.read * functional.mse_loss(self.reader(image), values[:shown]),
         }
 
 
@@ -248,9 +257,11 @@ def train_text_image(
         rows = torch.from_numpy(rng.choice(len(pairs), min(settings.batch, len(pairs)), replace=False))
         flip = torch.from_numpy(rng.random(len(rows)) < 0.5)
         values = torch.where(flip[:, None], pairs.values[rows][:, mirrored], pairs.values[rows])
-        captions = draw_captions(values, settings.captions, rng)
+        others = pairs.values[torch.from_numpy(rng.integers(len(pairs), size=settings.others))]
+        captions = draw_captions(values, settings.captions, rng, others=others)
         pictures = (augmented(pairs.pictures[rows], size, generator, flip) - mean) / std
         pictures = pictures.to(memory_format=torch.channels_last)
+        values = torch.cat([values, others])
         terms = trainee.losses(pictures, values, tokenize(captions.texts), captions.truth, settings)
         optimizer.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()
@@ -408,17 +419,24 @@ ZERO_SHOT: tuple[tuple[str, float, str, float, str], ...] = (
 LEAST_OF_EITHER = 8  # people, or a share of them says little
 
 
-def zero_shot(model: TextImageModel, embedded: Float[Tensor, "N E"], values: Float[Tensor, "N A"]) -> dict[str, float]:
-    """How often the truer of two sentences is the nearer one, by attribute, the mean of both kinds of people; a coin
-    has 0.5. Attributes that too few people clearly have are left out."""
-    found: dict[str, float] = {}
+def zero_shot(
+    model: TextImageModel, embedded: Float[Tensor, "N E"], values: Float[Tensor, "N A"]
+) -> dict[str, dict[str, float]]:
+    """By attribute, of two sentences: "right", how often the truer one is the nearer one, the mean of both kinds of
+    people; "ordered", how often of one person of each kind the right one is further towards the second sentence, which
+    is what edits need. A coin has 0.5. Attributes that too few people clearly have are left out."""
+    found: dict[str, dict[str, float]] = {}
     for name, low, low_text, high, high_text in ZERO_SHOT:
         column = values[:, INDEX[name]]
         less, more = column <= low, column >= high
         if min(int(less.sum()), int(more.sum())) < LEAST_OF_EITHER:
             continue
-        towards = embedded @ (lambda t: t[1] - t[0])(model.embed_text([low_text, high_text]))
-        found[name] = 0.5 * (float((towards[less] < 0).float().mean()) + float((towards[more] > 0).float().mean()))
+        low_embedded, high_embedded = model.embed_text([low_text, high_text])
+        towards = embedded @ (high_embedded - low_embedded)
+        right = 0.5 * (float((towards[less] < 0).float().mean()) + float((towards[more] > 0).float().mean()))
+        difference = towards[more][:, None] - towards[less][None]
+        ordered = float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
+        found[name] = {"right": right, "ordered": ordered}
     return found
 
 
@@ -438,5 +456,9 @@ def evaluate(model: TextImageModel, pairs: Pairs, seed: int = 0, group: int = 10
             rows.append(asdict(retrieval(embedded[chosen], model.embed_text(captions.texts), captions.truth)))
         result[name] = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]} if rows else {}
     result["zero_shot"] = zero_shot(model, embedded, pairs.values)
-    result["zero_shot_mean"] = float(np.mean(list(result["zero_shot"].values()))) if result["zero_shot"] else math.nan
+    result["zero_shot_mean"] = {
+        name: float(np.mean([figures[name] for figures in result["zero_shot"].values()]))
+        for name in ("right", "ordered")
+        if result["zero_shot"]
+    }
     return result

@@ -104,7 +104,7 @@ def make_text_image(work: Work) -> dict[str, Any]:
     found = evaluate(read_bundled(work.weights), read_pairs(work.pairs("held_out")))
     for name in ("seen", "held_out"):
         log.info("%s wordings: %s", name, json.dumps({k: round(v, 3) for k, v in found[name].items()}))
-    log.info("zero-shot: mean %.3f, %s", found["zero_shot_mean"], json.dumps(found["zero_shot"]))
+    log.info("zero-shot: mean %s, %s", json.dumps(found["zero_shot_mean"]), json.dumps(found["zero_shot"]))
     about["quality"] = found
     write_bundled(work.weights, network, CONFIG, about)
     return about

@@ -89,7 +89,13 @@ def test_captions_are_true_of_their_heads_and_told_of_all_others_rightly():
     # Equal heads: what is true of one is true of the other.
     same = draw_captions(torch.cat([values[:1], values[:1]]), 4, np.random.default_rng(1))
     assert bool(same.truth.all())
-    assert draw_captions(values, 3, np.random.default_rng(0)).texts == captions.texts
+    again = draw_captions(values, 3, np.random.default_rng(0), others=values[2:5])
+    assert again.texts == captions.texts
+    assert torch.equal(again.truth[:, :8], captions.truth)
+    # What was written for a head is true of it as one of the others too.
+    own = torch.zeros(24, 3, dtype=torch.bool)
+    own[torch.arange(6, 15), torch.arange(3).repeat_interleave(3)] = True
+    assert bool(again.truth[:, 8:][own].all())
 
 
 # --------------------------------------------------------------------------------------------------- the pictures
@@ -204,9 +210,11 @@ def test_zero_shot_is_one_for_who_reads_the_attribute_and_half_for_who_does_not(
     values = some_pairs(40).values
     smile = values[:, INDEX["mouthSmileLeft"], None] * 2 - 0.5
     reader = Reader()
-    assert zero_shot(reader, smile, values)["mouthSmileLeft"] == 1.0
+    assert zero_shot(reader, smile, values)["mouthSmileLeft"] == {"right": 1.0, "ordered": 1.0}
+    # A reader who finds everybody happy still knows who is happier.
+    assert zero_shot(reader, smile + 2, values)["mouthSmileLeft"] == {"right": 0.5, "ordered": 1.0}
     blind = zero_shot(reader, torch.ones(40, 1), values)
-    assert blind["mouthSmileLeft"] == 0.5
+    assert blind["mouthSmileLeft"] == {"right": 0.5, "ordered": 0.5}
 
 
 def test_evaluation_measures_both_kinds_of_wordings():
