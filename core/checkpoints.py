@@ -81,7 +81,7 @@ WEIGHTS: dict[str, WeightsFile] = {
         file="edit_oracles.safetensors",
         feature="the judges that text edits are evaluated by",
         licence="CC0-1.0 (trained on our own synthetic heads)",
-        sha256="1929e7bfc13ad755e47a3906c399f156049ba465b2cd07a96902b18ead93b7d7",
+        sha256="57ae66e9d00cd9ebc811adecf8f6cabee50242f3b74414e769e05c16cde98e24",
         how_to_get="restore it from the repository, or run `python -m recipes.oracles`",
         without_it="Everything but `python -m app evaluate` still works.",
     ),
