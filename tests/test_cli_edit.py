@@ -175,7 +175,7 @@ BAD_PROMPTS = {
     "commas": ",,,",
     "emoji": "\N{PILE OF POO}\N{HATCHING CHICK}",
     "another script": "старше",
-    "html": "<script>alert(1)</script>",
+    "html": "<img src=x onerror=pikachu()>",
     "long": "zzz " * 2500,
     "control characters": "\x1b[31m\x07",
 }
@@ -208,7 +208,7 @@ def test_one_bad_prompt_among_many_is_told_and_the_rest_are_made(run: Run):
         (("edit", "anna.likeness", "older", "smiling", "--out", "a.glb"), "folder"),
         (("edit", "anna.likeness", "older", "--sheet", "a.gif"), ".png"),
         (("edit", "anna.likeness", "older", "--out", "a.glb", "--strength", "3"), "strength"),
-        (("edit", "anna.likeness", "older", "--out", "a.glb", "--strength", "nan"), "nan"),
+        (("edit", "anna.likeness", "older", "--out", "a.glb", "--strength", "nan"), "strength"),
         (("edit", "anna.likeness", "older", "--out", "a.glb", "--keep-identity", "2"), "keep-identity"),
         (("edit", "anna.likeness", "older", "--out", "a.glb", "--lock", "hair"), "lock"),
         (("edit", "anna.likeness", "older", "--out", "a.glb", "--method", "magic"), "method"),
