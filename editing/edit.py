@@ -202,7 +202,7 @@ def _change_of(clause: Clause, strength: float, values: Float[Tensor, "N"], edit
         return total
     from editing.text_image import load_model
 
-    if edit.method == "mapper" and edit.model == "bundled":
+    if edit.model == "bundled" and edit.method != "directions":
         from editing.mapper import load_mapper
 
         return load_mapper().change(clause.core, strength * clause.amount, values)
