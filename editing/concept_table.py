@@ -94,7 +94,7 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         opposite=_OLDER,
         true="age_years 18..29",
         strong="age_years 18..21.5",
-        adj="young, youthful, young-looking, juvenile, fresh-faced, baby-faced, boyish, girlish, in the prime of youth",
+        adj="young, youthful, young-looking, juvenile, fresh-faced, baby-faced, in the prime of youth",
         person="young person, youth, young adult, youngster, student, college student, undergraduate",
         clause="of young age, at a young age",
         thing="a youthful face, a young face, youth, a baby face, a youthful look, youthful looks",
@@ -114,8 +114,8 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         "blemishes +0.05>0.12",
         opposite=_OLDER,
         true="age_years 18..20",
-        adj="teenage, adolescent, teen, pubescent, schoolboy, schoolgirl",
-        person="teenager, adolescent, teen, teenage boy, teenage girl, pupil",
+        adj="teenage, adolescent, teen, pubescent",
+        person="teenager, adolescent, teen, pupil",
         clause="in their teens, of teenage years",
     ),
     Row(
@@ -125,7 +125,7 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         "beard_cheeks -0.5>0; moustache -0.5>0",
         opposite=_OLDER,
         adj="childlike, childish, infantile, babyish",
-        person="child, kid, baby, toddler, infant, little boy, little girl, small child, schoolkid, boy child",
+        person="child, kid, baby, toddler, infant, small child, schoolkid",
         clause="in childhood",
     ),
     # ------------------------------------------------------------------------------------------ gender
@@ -173,14 +173,16 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         f"{_MAN}; age_years -20>18; wrinkles -0.2>0; grey -0.3>0",
         opposite=_WOMAN,
         true="gender 0.7..1; age_years 18..22",
-        person="boy, young man, young lad, young guy, schoolboy",
+        adj="boyish",
+        person="boy, young man, young lad, young guy, schoolboy, teenage boy, little boy",
     ),
     Row(
         "girl",
         f"{_WOMAN}; age_years -20>18; wrinkles -0.2>0; grey -0.3>0",
         opposite=_MAN,
         true="gender 0..0.3; age_years 18..22",
-        person="girl, young woman, young lady, schoolgirl, lassie",
+        adj="girlish",
+        person="girl, young woman, young lady, schoolgirl, lassie, teenage girl, little girl",
     ),
     Row(
         "androgynous",
@@ -258,7 +260,7 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         adj="african, african-american, afro-american, afro-caribbean, sub-saharan, west african, east "
         "african, nigerian, kenyan, ethiopian, ghanaian, jamaican, black african, congolese, somali, "
         "senegalese, afro",
-        person="african, african american, black man or woman, black person",
+        person="african, african american, black person",
         clause="of african descent, of african ancestry, of african origin, with african roots, from africa, "
         "with african features, of african heritage",
         thing="african features, african ancestry, african roots, african heritage",
@@ -277,7 +279,7 @@ PEOPLE_ROWS: tuple[Row, ...] = (
         opposite="asian =0.06; african =0.3; european =0.64",
         true="@asian:of Asian descent",
         adj="asian, east asian, chinese, japanese, korean, vietnamese, thai, oriental, mongolian, taiwanese, "
-        "south-east asian, southeast asian, filipino, filipina, indonesian, malay, cambodian",
+        "south-east asian, southeast asian, filipino, indonesian, malay, cambodian",
         person="asian",
         clause="of asian descent, of asian ancestry, of asian origin, with asian roots, from asia, with asian "
         "features, from china, from japan, of asian heritage, from korea",
@@ -1312,7 +1314,7 @@ EXPRESSION_ROWS: tuple[Row, ...] = (
         "+0.1>0.25; mouthFrown +0.1>0.3; mouthStretch +0.1>0.2; mouthSmile =0",
         opposite="gone",
         true="mean:browDown 0.65..1; mean:noseSneer 0.35..1; mean:mouthSmile 0..0.15",
-        adj="furious, outraged, livid, raging, incensed, fuming, infuriated, beside himself with anger, "
+        adj="furious, outraged, livid, raging, incensed, fuming, infuriated, beside themselves with anger, "
         "rabid, seeing red, snarling, growling, boiling with rage",
         thing="fury, rage, a furious face, a furious expression, a snarl",
         verb="snarl, growl",

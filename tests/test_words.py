@@ -189,12 +189,12 @@ _CHECKS = {
     ),
     r"\bnot (smiling|grinning)\b": lambda v: v["mouthSmileLeft"] + v["mouthSmileRight"] < 0.2,
     r"\bblue eyes\b": lambda v: v["iris_melanin"] < 0.3,
-    r"\bbrown eyes\b": lambda v: v["iris_melanin"] > 0.5,
+    r"(?<!-)(?<!golden )(?<!greenish )\bbrown eyes\b": lambda v: v["iris_melanin"] > 0.5,
     r"\b(ebony|dark) skin\b": lambda v: v["melanin"] > 0.5,
     r"\b(pale|porcelain|fair) skin\b": lambda v: v["melanin"] < 0.3,
     r"\b(big|huge|enormous) nose\b(?! bridge)": lambda v: v["nose_width"] > 0.5,
     r"\b(tiny|small|petite) ears\b": lambda v: v["ears_size"] < -0.5,
-    r"\b(clean-shaven|beardless)\b": lambda v: max(v["stubble"], v["beard_chin"], v["moustache"]) < 0.1,
+    r"\b(clean-shaven|beardless)\b(?! head)": lambda v: max(v["stubble"], v["beard_chin"], v["moustache"]) < 0.1,
     r"\b(neutral|expressionless|stoic)\b": lambda v: max(v[a.name] for a in ATTRIBUTES[GROUPS["expression"]]) < 0.2,
 }
 
