@@ -48,7 +48,7 @@ PHONE: dict[str, Any] = {
     "is_mobile": True,
 }
 # What lies over the viewer's picture.
-BARE = "#toolbar, #mix { visibility: hidden !important }"
+BARE = "#toolbar, #mix, #wipe { visibility: hidden !important }"
 # Counts the heads that were on show.
 COUNT = """
 window.finals = 0;
@@ -336,6 +336,16 @@ def tour_person(studio: Studio) -> Screen:
         return Screen((visit.screen(),), 1)
 
 
+def tour_words(studio: Studio) -> Screen:
+    """A head changed in words, from before to after."""
+    with studio.visit() as visit:
+        with visit.new_head():
+            visit.page.locator("#likeness-prompt").fill("older, smiling, green eyes")
+            visit.press("Apply")
+        visit.tool("Wipe")
+        return Screen((visit.screen(),), 1)
+
+
 def tour_shape(studio: Studio) -> Screen:
     """The head as it was made, and with its shape changed."""
     with studio.visit() as visit:
@@ -348,7 +358,7 @@ def tour_shape(studio: Studio) -> Screen:
                     visit.slide(key, value)
             tiles.append(visit.head())
             with visit.new_head():
-                visit.press("Reset shape")
+                visit.press("Reset head")
         return Screen(tuple(tiles), 4, ("as it was made", "older", "heavier", "longer nose, wider jaw"))
 
 
@@ -361,5 +371,6 @@ SCREENS: dict[str, Callable[[Studio], Screen]] = {
     "tour_surfaces": tour_surfaces,
     "tour_compare": tour_compare,
     "tour_person": tour_person,
+    "tour_words": tour_words,
     "tour_shape": tour_shape,
 }
