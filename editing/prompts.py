@@ -537,10 +537,13 @@ def _resolve(pieces: list[_Piece]) -> None:
 
 
 def _complete_adjectives(piece: _Piece) -> None:
-    """In "thin arched brows" an adjective right before a phrase about a part speaks of that part, if it can."""
-    for at, item in enumerate(piece.items[:-1]):
+    """In "thin arched brows" or "bushy grey brows" an adjective right before a phrase about a part speaks of that part,
+    if it can."""
+    for at, item in reversed(list(enumerate(piece.items[:-1]))):
         following = piece.items[at + 1]
-        if item.kind == "concept" and len(item.key) == 1 and following.kind == "concept" and len(following.key) > 1:
+        if item.kind == "unknown" and following.kind == "concept" and following.key[-1:] and following.key[-1] in BODY:
+            piece.items[at] = _with_part(replace(item, key=(item.text,)), following.key[-1:]) or item
+        elif item.kind == "concept" and len(item.key) == 1 and following.kind == "concept" and len(following.key) > 1:
             noun = following.key[-1:]
             if noun[0] in BODY and item.key not in _people() | _things():
                 piece.items[at] = _with_part(item, noun) or item
@@ -765,7 +768,7 @@ class _Reader:
             self.unknown.setdefault(unknown.text.casefold(), unknown)
 
 
-@functools.lru_cache(maxsize=2048)
+@functools.lru_cache(maxsize=64)
 def _unknown_word(typed: str, word: str) -> Unknown:
     if not word.isascii():
         return Unknown(typed, f"I don't know '{typed}': I read English only. {_TRY}")
@@ -802,7 +805,8 @@ def read_prompt(text: str, open_words: bool = False) -> Reading:
     return _read(text, open_words)
 
 
-@functools.lru_cache(maxsize=1024)
+# Few: the chips of those who are at it. What people type is not kept.
+@functools.lru_cache(maxsize=32)
 def _read(text: str, open_words: bool) -> Reading:
     if len(text) > LONGEST_PROMPT:
         return Reading(
