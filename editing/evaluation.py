@@ -2,9 +2,10 @@
 `editing.oracles`, which guide no edit.
 
 Success: everything that the prompt names moves the right way by at least half a standard deviation over people (0.3 for
-an expression); a third of that where the prompt asks for "slightly". Two cases count as success though little moves: a
-head that has already as much of it as one person in twenty, and keeps it; and a negation ("no freckles") on a head that
-has none, where nothing may rise. Negations are therefore also asked of heads that were given the feature first.
+an expression); three tenths of that where the prompt asks for "slightly". Two cases count as success though less moves:
+a head that afterwards has as much of it as one person in twenty (`suite.ENOUGH` says more), having lost nothing of it;
+and a negation ("no freckles") on a head that has none, where nothing may rise. Negations are therefore also asked of
+heads that were given the feature first.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from editing.oracles import (
     load_judge,
 )
 from editing.prompts import read_prompt, split_prompt
-from editing.suite import COMPANIONS, KINDS, SUITE, Case, Want
+from editing.suite import COMPANIONS, ENOUGH, KINDS, SUITE, Case, Want
 
 # Heads. Half of them drawn, half of them photos of painted people that went through reconstruction.
 HEADS = 12
@@ -58,7 +59,7 @@ PHOTO_PX, PHOTO_YAW_DEG, PHOTO_MAP_PX = 768, (-25.0, 25.0), 1024
 EDIT_PX = 512  # of the skin that is edited and judged: what is finer no oracle looks at
 
 # Success. Shares of the spread over people.
-ALREADY = 0.25  # nearer than this to the 5th or the 95th percentile, a head has it already
+ALREADY = 0.25  # nearer than this to the 5th or the 95th percentile, a head has enough of it
 STAYS = 0.1  # what moves less than this has not moved
 GALLERY = 500  # other people's heads among whom an edited head has to be recognised
 
@@ -69,7 +70,7 @@ TIMED_HEADS = 4
 TIMED_PROMPTS = ("older, smiling", "freckles", "wider nose")
 
 HeadKind = Literal["generated", "photo"]
-Verdict = Literal["moved", "had it", "nothing to take away", "failed", "refused"]
+Verdict = Literal["moved", "has enough", "nothing to take away", "failed", "refused"]
 Report = Callable[[int, int, str], None]
 
 
@@ -218,11 +219,11 @@ def verdict(
             verdicts.append("moved")
         elif case.kind == "negation" and not given and still:
             verdicts.append("nothing to take away")
-        elif still and any(_had(name, want, before, judge) for name in want.oracles):
-            verdicts.append("had it")
+        elif any(_enough(name, want, before, after, judge) for name in want.oracles):
+            verdicts.append("has enough")
         else:
             verdicts.append("failed")
-    order: tuple[Verdict, ...] = ("failed", "moved", "had it", "nothing to take away")
+    order: tuple[Verdict, ...] = ("failed", "moved", "has enough", "nothing to take away")
     return min(verdicts, key=order.index), tuple(steps)
 
 
@@ -235,18 +236,21 @@ def _steps(name: str, sign: int, before: Tensor, after: Tensor, judge: Judge) ->
     return change / (STEP * float(judge.spread[rows[0]]))
 
 
-def _had(name: str, want: Want, before: Tensor, judge: Judge) -> bool:
+def _enough(name: str, want: Want, before: Tensor, after: Tensor, judge: Judge) -> bool:
+    """Whether the head has as much of it now as can be asked for, and lost nothing."""
     rows = list(columns(name))
-    value, margin = float(before[rows].mean()), ALREADY * float(judge.spread[rows[0]])
-    end = float(judge.most[rows].mean()) - margin if want.sign > 0 else float(judge.least[rows].mean()) + margin
-    return value >= end if want.sign > 0 else value <= end
+    low, high = ENOUGH.get(name, (float(judge.least[rows].mean()), float(judge.most[rows].mean())))
+    margin = 0.0 if name in ENOUGH else ALREADY * float(judge.spread[rows[0]])
+    value = float(after[rows].mean())
+    there = value >= high - margin if want.sign > 0 else value <= low + margin
+    return there and _steps(name, want.sign, before, after, judge) * STEP >= -STAYS
 
 
 def leaks(
     case: Case, before: Float[Tensor, "O"], after: Float[Tensor, "O"], judge: Judge
 ) -> tuple[float, float, str, float]:
     """Leakage into looks and into actions, the oracle that changed most of all that should not, and by how much."""
-    named = {name for want in case.wants for name in want.oracles}
+    named = {name for want in case.wants for name in want.oracles} | set(case.implied)
     free = named | {other for name in named for other in COMPANIONS.get(name, frozenset())}
     spreads = ((after - before).abs() / judge.spread).tolist()
     looks = {o.name: spreads[i] for i, o in enumerate(APPEARANCE) if o.name not in free}

@@ -283,9 +283,16 @@ def test_who_has_it_already_has_to_keep_it(judge, middling):
     case, i = case_of("older"), INDEX["age"]
     old = middling.clone()
     old[i] = judge.most[i]
-    assert evaluation.verdict(case, old, old, judge, False)[0] == "had it"
+    assert evaluation.verdict(case, old, old, judge, False)[0] == "has enough"
     assert evaluation.verdict(case, old, moved_by(judge, old, age=-0.2), judge, False)[0] == "failed"
     assert evaluation.verdict(case, old, moved_by(judge, old, age=0.6), judge, False)[0] == "moved"
+    # Who gets there by less than a step is there; a man is one without looking more so than nineteen of twenty.
+    nearly = moved_by(judge, old, age=-0.4)
+    assert evaluation.verdict(case, nearly, old, judge, False)[0] == "has enough"
+    man = middling.clone()
+    man[INDEX["gender"]] = 0.8
+    assert evaluation.verdict(case_of("masculine"), man, man, judge, False)[0] == "has enough"
+    assert evaluation.verdict(case_of("feminine"), man, man, judge, False)[0] == "failed"
 
 
 def test_leakage_counts_what_is_neither_named_nor_a_companion(judge, middling):
