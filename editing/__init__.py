@@ -2,8 +2,8 @@
 
 A prompt is read into clauses (`prompts`, with the table of `words`). Each becomes a change of the head's attributes
 (`attributes`): by the table, by the text-conditioned `mapper`, by global `directions` of a text-image model
-(`text_image`), or by `optimise` through the renderer. The sum becomes a change of the editable latent (`latents`), which
-is carried over to the head's own skin and shape (`skin`). `edit` puts it together and is what the app uses.
+(`text_image`), or by `optimise` through the renderer. The sum becomes a change of the editable latent (`latents`),
+which is carried over to the head's own skin and shape (`skin`). `edit` puts it together and is what the app uses.
 
 `pairs` and `text_image_training` make the bundled model; `oracles`, `suite` and `evaluation` judge edits, by means that
 guide none.

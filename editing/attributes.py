@@ -112,6 +112,11 @@ GROUPS: dict[Group, slice] = {
 }
 LOW: Float[Tensor, "N"] = torch.tensor([a.low for a in ATTRIBUTES])
 HIGH: Float[Tensor, "N"] = torch.tensor([a.high for a in ATTRIBUTES])
+# Of some labels the shape can follow beyond the label's ends: a man can still become more masculine.
+BEYOND: dict[str, float] = {"gender": 0.4, "weight": 0.3, "age_years": 15.0}
+_BEYOND = torch.tensor([BEYOND.get(a.name, 0.0) for a in ATTRIBUTES])
+LEAST: Float[Tensor, "N"] = LOW - _BEYOND
+MOST: Float[Tensor, "N"] = HIGH + _BEYOND
 SPREAD: Float[Tensor, "N"] = torch.tensor([a.spread for a in ATTRIBUTES])
 
 

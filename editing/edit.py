@@ -21,7 +21,7 @@ from torch import Tensor
 
 from core.avatar import Avatar
 from core.errors import LikenessError
-from editing.attributes import ATTRIBUTES, COUNT, GROUPS, HIGH, INDEX, LOW, Group, Subject, read_subject
+from editing.attributes import ATTRIBUTES, COUNT, GROUPS, INDEX, LEAST, MOST, Group, Subject, read_subject
 from editing.latents import EditLatent, latent_of, locked, moved, plausible, values_in
 from editing.prompts import Clause, read_prompt
 from editing.skin import edited_materials
@@ -110,7 +110,8 @@ class Editor:
         return self._edited(edit, latent, None)
 
     def change(self, edit: TextEdit) -> Float[Tensor, "N"]:
-        """The change of the head's attributes that the clauses ask for, in the attributes' own units and ranges."""
+        """The change of the head's attributes that the clauses ask for, in the attributes' own units, from `LEAST` to
+        `MOST` of each."""
         check(edit)
         values = self.subject.values
         total = torch.zeros(COUNT)
@@ -119,7 +120,7 @@ class Editor:
             for clause in clauses_of(text, edit):
                 if strength and clause.amount:
                     total = total + _change_of(clause, float(strength), values, edit)
-        return (values + _identity_gain(edit.keep_identity) * total).clamp(LOW, HIGH) - values
+        return (values + _identity_gain(edit.keep_identity) * total).clamp(LEAST, MOST) - values
 
     def _latent(self, edit: TextEdit) -> EditLatent:
         subject = self.subject

@@ -29,8 +29,21 @@ from core.albedo.bundled import albedo_gan
 from core.errors import LikenessError
 from core.generation import generator_latent
 from core.head import HeadModel, load_head
-from core.synthesis.people import ANCESTRIES, LABEL_NAMES, Person, person_with
-from editing.attributes import DETAIL_LIMIT, GROUPS, HIGH, INDEX, LOW, SPREAD, Subject, labels_in, part_values
+from core.synthesis.people import ANCESTRIES, LABEL_NAMES, SHAPE_LABELS, Person, person_with
+from editing.attributes import (
+    BEYOND,
+    DETAIL_LIMIT,
+    GROUPS,
+    HIGH,
+    INDEX,
+    LEAST,
+    LOW,
+    MOST,
+    SPREAD,
+    Subject,
+    labels_in,
+    part_values,
+)
 
 GroupName = Literal["albedo", "person", "shape", "expression", "iris", "hair", "detail"]
 
@@ -52,6 +65,7 @@ LOCKED: dict[str, tuple[GroupName, ...]] = {
 # Half-widths of what is plausible, as Mahalanobis distance from the mean over the square root of the number of
 # coefficients, which is what people have on average.
 ALBEDO_RADIUS, SHAPE_RADIUS = 1.3, 1.6
+BEYOND_SHARE = 0.5
 SHAPE_LIMIT = 4.0  # of one coefficient
 
 
@@ -156,11 +170,14 @@ def values_in(latent: EditLatent) -> Float[Tensor, "N"]:
 def moved(subject: Subject, change: Float[Tensor, "N"]) -> EditLatent:
     """The head's latent after a change of its attributes, which stay in their ranges. No change gives `latent_of`.
 
+    Where a label has come to its end and shape can still follow (`editing.attributes.BEYOND`), it does, half as far.
+
     Labels move the person, whose skin moves w as the generator's mapping has it and whose age, sex, weight and ancestry
     move the shape; parts move the shape along the model's attribute directions.
     """
     head, base = load_head(), latent_of(subject)
-    values = (subject.values + change).clamp(LOW, HIGH)
+    wanted = (subject.values + change).clamp(LEAST, MOST)
+    values = wanted.clamp(LOW, HIGH)
     person, parts = GROUPS["person"], GROUPS["part"]
     shape, albedo = base.group("shape"), base.group("albedo")
     if not torch.equal(values[person], subject.values[person]):
@@ -168,6 +185,11 @@ def moved(subject: Subject, change: Float[Tensor, "N"]) -> EditLatent:
         other = person_after(head, subject.person, labels)
         shape = shape + (other.shape - subject.person.shape).to(shape)
         albedo = albedo + (skin_latent(head, subject.person, labels) - generator_latent(subject.person)).mean(0)
+    for name in BEYOND:
+        beyond = BEYOND_SHARE * float(wanted[INDEX[name]] - values[INDEX[name]])
+        attribute, step = next((key, row[2]) for key, row in SHAPE_LABELS.items() if row[0] == name)
+        if beyond and attribute in head.attribute_names:
+            shape = shape + beyond / step * head.attribute_directions[head.attribute_names.index(attribute)]
     directions = head.attribute_directions[len(head.attribute_names) - (parts.stop - parts.start) :]
     return base.replaced(
         albedo=albedo,

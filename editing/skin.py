@@ -84,17 +84,20 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
     size = min(size or (full if subject.exact else PHOTO_PX), full)
     labels = after.labels()
     other = person_after(head, person, labels)
+    added: Tensor | None = None
+    removed: Mapping[str, float] = {}
     if subject.exact:
         change, features = _known_change(head, subject, after, other, size)
-        removed: Mapping[str, float] = {}
     else:
-        change, features, removed = _guessed_change(head, subject, before, after, other, size)
+        change, added, features, removed = _guessed_change(head, subject, before, after, other, size)
     change = enlarged(change, full)
     if not subject.exact:
         change = change * _bare_scalp(head, materials.skin_albedo)
     detail = float(after.group("detail"))
     if removed or detail != 1:
         change = change + _calmed(head, materials.skin_albedo, change, features, removed, detail)
+    if added is not None:
+        change = change + enlarged(added, full)
     albedo, lit = changed(materials.skin_albedo, change, materials.skin_photo)
     done = replace(materials, skin_albedo=albedo, skin_photo=lit)
     if quick or (detail == 1 and all(labels[name] == getattr(person.labels, name) for name in GROOVES)):
@@ -158,9 +161,9 @@ def _painted(head: HeadModel, person: Person, features: Features, size: int) -> 
 
 def _guessed_change(
     head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, other: Person, size: int
-) -> tuple[Float[Tensor, "3 U U"], Features, Mapping[str, float]]:
-    """The change of log albedo of a head whose person is a guess; what is on the skin after it; and which share of what
-    the photo itself may show of each label is taken away."""
+) -> tuple[Float[Tensor, "3 U U"], Float[Tensor, "3 U U"] | None, Features, Mapping[str, float]]:
+    """The change of log albedo of a head whose person is a guess; what is drawn over it besides; what is on the skin
+    after it; and which share of what the photo itself may show of each label is taken away."""
     old, new = asdict(subject.person.labels), asdict(other.labels)
     removed = {
         name: 1 - new[name] / old[name]
@@ -183,11 +186,12 @@ def _guessed_change(
 
         plain = log_albedo(refined(_decoded(subject, after), painted, covered(features)).float() / 255)
         change = _smoothed(plain - _kept(subject, "start", size, was).float(), PATTERN_MM)
+    added = None
     if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
         full = person_after(head, other, new | gained)
         features = draw_features(head, full, size)
-        change = change + (_painted(head, full, features, size) - log_albedo(painted.float() / 255))
-    return change, features, removed
+        added = _painted(head, full, features, size) - log_albedo(painted.float() / 255)
+    return change, added, features, removed
 
 
 def _kept(subject: Subject, name: str, size: int, make: Callable[[], Tensor]) -> Tensor:
@@ -257,11 +261,12 @@ def _calmed(
 def _bare_scalp(head: HeadModel, albedo: UInt8[Tensor, "3 U U"]) -> Float[Tensor, "U U"]:
     """1 where a photo's map shows skin, 0 on the hair of the scalp, which is no darker for a darker skin. Told by how
     far the colour lies from the face's."""
-    face = skin_mask(head, albedo.shape[-1])
-    log = log_albedo(albedo.float() / 255)
+    size = albedo.shape[-1]
+    face, log = skin_mask(head, size), log_albedo(albedo.float() / 255)
     tone = (log * face).sum((1, 2)) / face.sum()
     unlike = (_smoothed(log, SPOT_MM) - tone[:, None, None]).square().mean(0) / HAIR_LOG**2
-    return torch.maximum(face, torch.exp(-0.5 * unlike))
+    scalp = torch.sigmoid(canvas_of(head, size).hairline / SPOT_MM)
+    return 1 - scalp * (1 - torch.exp(-0.5 * unlike))
 
 
 def _at(image: Float[Tensor, "S S"], size: int) -> Float[Tensor, "{size} {size}"]:

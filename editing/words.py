@@ -23,7 +23,7 @@ from torch import Tensor
 
 from core.errors import LikenessError
 from core.synthesis.captions import WORDS
-from editing.attributes import ATTRIBUTES, COUNT, HIGH, INDEX, LOW
+from editing.attributes import ATTRIBUTES, COUNT, INDEX, LEAST, LOW, MOST
 from editing.concept_table import CONCEPT_ROWS, IMPOSSIBLE, PARTS, SENSES, Part, Row
 
 Form = Literal["adj", "comp", "thing", "person", "clause", "verb"]
@@ -350,7 +350,7 @@ def concept_change(concept: Concept, amount: float, values: Float[Tensor, "N"]) 
     """What a concept changes of a head with these attributes, in their units. amount: 1 as the phrase says, 0 nothing,
     negative the other way; beyond 1, what is added goes on, while a value to arrive at is not passed.
 
-    The result keeps every attribute in its range.
+    The result keeps every attribute between its `LEAST` and `MOST`.
     """
     moves = concept.moves if amount >= 0 else concept.opposite
     share = abs(float(amount))
@@ -372,7 +372,7 @@ def concept_change(concept: Concept, amount: float, values: Float[Tensor, "N"]) 
             furthest = max if move.add > 0 else min
             change[row] += share * furthest(move.add, move.to - value)
     now = values.float().cpu()
-    return (now + change).clamp(LOW, HIGH).nan_to_num() - now
+    return (now + change).clamp(LEAST, MOST).nan_to_num() - now
 
 
 # ---------------------------------------------------------------------------------------------- finding phrases

@@ -83,6 +83,17 @@ def test_changes_stay_in_range(subject):
     assert float(LOW[INDEX["age_years"]]) == 18
 
 
+def test_shape_goes_on_where_a_label_ends(subject):
+    head = load_head()
+    manly = head.attribute_directions[head.attribute_names.index("gender")]
+    end = moved(subject, change(gender=1 - float(subject.values[INDEX["gender"]])))
+    beyond = moved(subject, change(gender=1.3 - float(subject.values[INDEX["gender"]])))
+    assert end.labels()["gender"] == beyond.labels()["gender"] == 1
+    step = beyond.group("shape") - end.group("shape")
+    assert float(torch.cosine_similarity(step, manly, dim=0)) > 0.999
+    assert float(step @ manly / manly.square().sum()) == pytest.approx(0.3, abs=1e-3)  # half of 0.3 over steps of 0.5
+
+
 def test_implausible_heads_are_drawn_back_on_the_straight_way(subject):
     base = latent_of(subject)
     near = moved(subject, change(age_years=10))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.errors import LikenessError
 from core.synthesis.people import ANCESTRIES, LABEL_NAMES, LATENT_SIZE, labels_of_latents
-from editing.attributes import ATTRIBUTES, COUNT, GROUPS, HIGH, INDEX, LOW, SPREAD
+from editing.attributes import ATTRIBUTES, COUNT, GROUPS, INDEX, LEAST, MOST, SPREAD
 from editing.concept_table import CONCEPT_ROWS
 from editing.words import (
     CONCEPTS,
@@ -35,7 +35,7 @@ PHRASES, PEOPLE = 5000, 60
 
 def _middle() -> Float[Tensor, "N"]:
     """A head with room in every direction."""
-    values = (LOW + HIGH) / 2
+    values = (LEAST + MOST) / 2
     values[[INDEX[name] for name in ANCESTRIES]] = 1 / 3
     return values
 
@@ -105,7 +105,7 @@ def test_what_a_concept_is_named_for_moves_clearly() -> None:
         untold[told] = False
         assert not change[untold].any()
         adding = [move for move in concept.moves if move.add is not None]
-        if adding and LOW[INDEX[adding[0].attribute]] < values[INDEX[adding[0].attribute]]:
+        if adding and LEAST[INDEX[adding[0].attribute]] < values[INDEX[adding[0].attribute]]:
             assert max(float(change[INDEX[move.attribute]]) for move in adding) >= 0.75, concept.name
 
 
@@ -118,7 +118,7 @@ def test_amounts(heads: Float[Tensor, "H N"]) -> None:
             assert (steps.abs().diff(dim=0) >= -1e-5).all() and ((steps >= -1e-6).all(0) | (steps <= 1e-6).all(0)).all()
             for change in (*steps, concept_change(concept, -1.0, values)):
                 after = values + change
-                assert (after >= LOW - 1e-4).all() and (after <= HIGH + 1e-4).all()
+                assert (after >= LEAST - 1e-4).all() and (after <= MOST + 1e-4).all()
 
 
 def test_negatives_take_things_away() -> None:
