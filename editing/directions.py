@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from core.checkpoints import read_safetensors, weights_path
 from core.errors import FileError, LikenessError
@@ -57,9 +56,10 @@ BATCH = 16  # channels whose pictures are embedded together
 
 DISENTANGLE = 0.5  # of the largest score; channels below it stay
 STRIDE = 1.5  # spreads that the channel with the largest score moves by at amount 1
-# Of the mean square of the channels' effects, added to each. Small, scores explain the text by few channels; large,
-# each channel is compared with it alone, as in the paper.
-RIDGE = 1.0
+# Of the mean square of the channels' effects, added to each: how unlikely a large move is beside a direction that is
+# not reached. Small, scores explain the text wholly, by moves that undo each other; large, each channel is compared with
+# it alone, as in the paper.
+RIDGE = 3.0
 FAINT = 0.02  # length of a text's direction below which it says nothing
 
 
@@ -105,21 +105,21 @@ def _members() -> Float[Tensor, "M N"]:
 class Directions:
     """What moving each of `CHANNELS` does to pictures, in the eyes of one text-image model.
 
-    effect: mean change of a picture's embedding for a move of one spread. steady: which share of the squared change is
-    common to all heads and sides, 0 chance .. 1 always the same. probe: embeddings by which the model is known again.
+    effect: mean change of a picture's embedding for a move of one spread. probe: embeddings by which the model is known
+    again.
     """
 
     effect: Float[Tensor, "M E"]
-    steady: Float[Tensor, "M"]
     probe: Float[Tensor, "P E"]
 
     @functools.cached_property
     def relevance(self) -> Float[Tensor, "M E"]:
-        """Scores of all channels for a text's direction: ``relevance @ direction``, by ridge regression of the
-        direction on the channels' effects of unit length, each as far as it is steady."""
-        rows = functional.normalize(self.effect.double(), dim=1) * self.steady.double().clamp(0, 1).sqrt()[:, None]
+        """Scores of all channels for a text's direction: ``relevance @ direction``, the likeliest move that has this
+        effect, if every channel moves by about one spread (ridge regression). A channel that hardly shows, or does so
+        otherwise on every head, scores little."""
+        rows = self.effect.double()
         gram = rows @ rows.T
-        gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()))
+        gram.diagonal().add_(RIDGE * float(gram.diagonal().mean()) + 1e-12)
         return torch.linalg.solve(gram, rows).float()
 
     def fits(self, model: TextImageModel) -> bool:
@@ -155,33 +155,32 @@ class Directions:
         """As safetensors, in half floats."""
         from safetensors.torch import save_file
 
-        tensors = {name: getattr(self, name).half().contiguous() for name in ("effect", "steady", "probe")}
+        tensors = {name: getattr(self, name).half().contiguous() for name in ("effect", "probe")}
         save_file(tensors, path, {"format": FORMAT, "channels": json.dumps(CHANNELS)})
 
 
 def read_directions(path: Path, model: TextImageModel) -> Directions:
     """What `Directions.save` wrote. Raises FileError for a file that is missing, damaged, of another version of the
     attributes or measured with another text-image model."""
-    tensors, metadata = read_safetensors(path, required=("effect", "steady", "probe"), cure=CURE)
+    tensors, metadata = read_safetensors(path, required=("effect", "probe"), cure=CURE)
     try:
         channels = tuple(map(tuple, json.loads(metadata.get("channels", ""))))
     except (ValueError, TypeError):
         channels = ()
-    effect, steady, probe = (tensors[name].float() for name in ("effect", "steady", "probe"))
+    effect, probe = tensors["effect"].float(), tensors["probe"].float()
     good = (
         metadata.get("format") == FORMAT
         and channels == CHANNELS
         and effect.ndim == probe.ndim == 2
         and effect.shape == (len(CHANNELS), probe.shape[1])
-        and steady.shape == (len(CHANNELS),)
-        and all(bool(x.isfinite().all()) for x in (effect, steady, probe))
+        and bool(effect.isfinite().all() and probe.isfinite().all())
     )
     if not good:
         raise FileError(
             f"{path} holds no directions of this version: format {metadata.get('format')!r}, {len(channels)} channels, "
             f"effects of the shape {tuple(effect.shape)}; {FORMAT!r} with {len(CHANNELS)} was expected. {CURE}"
         )
-    found = Directions(effect, steady, probe)
+    found = Directions(effect, probe)
     if not found.fits(model):
         raise FileError(f"{path} was measured with another text-image model than {model.name!r}. {CURE}")
     return found
@@ -268,7 +267,6 @@ def measure_directions(
         raise LikenessError("No heads were given to measure directions on. Give at least one seed.")
     head = load_head()
     total: Tensor | None = None
-    energy = torch.zeros(len(CHANNELS))
     done, work = 0, len(seeds) * len(CHANNELS)
     for seed in seeds:
         for batch in _batches(swings(head, seed)):
@@ -282,15 +280,11 @@ def measure_directions(
                 total = torch.zeros(len(CHANNELS), embedded.shape[-1])
             rows = torch.tensor([swing.channel for swing in batch])
             total[rows] += changes.sum(1)
-            energy[rows] += changes.square().sum((1, 2))
             done += len(batch)
             if progress is not None:
                 progress(done / work)
     assert total is not None
-    count = len(seeds) * len(YAWS_RAD)
-    mean = total / count
-    steady = mean.square().sum(1) / (energy / count).clamp_min(1e-20)
-    return Directions(mean, steady.clamp(0, 1), probe_of(model))
+    return Directions(total / (len(seeds) * len(YAWS_RAD)), probe_of(model))
 
 
 def _batches(found: Iterator[Swing]) -> Iterator[list[Swing]]:

@@ -38,6 +38,7 @@ CURE = "Restore it from the repository, or train anew with `python -m recipes.tr
 LETTERS = (3, 4, 5)  # lengths of the pieces of words that are looked up
 SIGNS = (1.0, -1.0)  # the text, and the other way
 MIDDLE: Float[Tensor, "N"] = (LOW + HIGH) / 2
+LIKELY = -1.0  # logit of being meant from which on an attribute moves: a quarter
 JOINED = 0.2  # share of lessons that ask for two things at once
 STEADY = 1e-4  # of a spread; a smaller change is none
 
@@ -134,7 +135,7 @@ class Mapper:
             out = self.network(embedded, *_bags([pieces_of(core, self.network.config.buckets)]))
         sign = SIGNS.index(1.0 if amount > 0 else -1.0)
         meant, spreads = amounts_of(out[:, sign], values[None], abs(float(amount)))
-        wanted = torch.where(meant[0] > 0, spreads[0], 0) * SPREAD
+        wanted = torch.where(meant[0] > LIKELY, spreads[0], 0) * SPREAD
         low, high = torch.minimum(LOW, values), torch.maximum(HIGH, values)
         return (values + wanted).clamp(low, high) - values
 
