@@ -57,8 +57,8 @@ BATCH = 16  # channels whose pictures are embedded together
 DISENTANGLE = 0.5  # of the largest score; channels below it stay
 STRIDE = 1.5  # spreads that the channel with the largest score moves by at amount 1
 # Of the mean square of the channels' effects, added to each: how unlikely a large move is beside a direction that is
-# not reached. Small, scores explain the text wholly, by moves that undo each other; large, each channel is compared with
-# it alone, as in the paper.
+# not reached. Small, scores explain the text wholly, by moves that undo each other; large, each channel is compared
+# with it alone, as in the paper.
 RIDGE = 3.0
 FAINT = 0.02  # length of a text's direction below which it says nothing
 
