@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 JPEG_QUALITY = 88
-SMALL_QUALITY = 84  # sheets of many small heads
+SMALL_QUALITY = 80  # sheets of many small heads
 SCREEN_QUALITY = 82  # text and plain areas bear it
 
 

@@ -122,8 +122,8 @@ def test_lab_is_that_of_others():
 
 
 def test_lines_are_told_from_spots():
-    """A dark line of the filters' width, in any direction, answers with about its depth; a spot as dark and as wide
-    with a quarter of it, an even tone and a slope with nothing."""
+    """A dark line of the filters' width and direction answers with about its depth, one between two directions with a
+    part of it; a spot as dark and as wide with less, an even tone and a slope with nothing."""
     y, x = np.mgrid[:96, :96].astype(float)
     kernels = oracles._line_kernels()
     assert float(kernels.sum((1, 2, 3)).abs().max()) < 1e-5
@@ -133,9 +133,13 @@ def test_lines_are_told_from_spots():
         answers = torch.nn.functional.conv2d(light, kernels, padding="same")[0, :, 16:-16, 16:-16]
         return float(answers.amax())
 
-    for degrees in (0, 15, 40, 90, 130):
-        across = (x - 48) * math.sin(math.radians(degrees)) - (y - 48) * math.cos(math.radians(degrees))
-        assert 0.5 < strongest(-np.exp(-0.5 * across**2)) < 1.1
+    for degrees in (0, 30, 60, 90, 120):
+        here, between = (
+            (x - 48) * math.sin(math.radians(angle)) - (y - 48) * math.cos(math.radians(angle))
+            for angle in (degrees, degrees + 15)
+        )
+        assert 0.7 < strongest(-np.exp(-0.5 * here**2)) < 1.1
+        assert strongest(-np.exp(-0.5 * between**2)) > 0.3
     assert strongest(-np.exp(-0.5 * ((x - 48) ** 2 + (y - 48) ** 2))) < 0.3
     assert abs(strongest(np.ones((96, 96)))) < 1e-4 and abs(strongest(x / 10)) < 1e-4
 
