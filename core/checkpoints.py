@@ -85,6 +85,14 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.oracles`",
         without_it="Everything but `python -m app evaluate` still works.",
     ),
+    "text_image": WeightsFile(
+        file="text_image.safetensors",
+        feature="the bundled text-image model, which finds out what words mean on a head",
+        licence="Apache-2.0 (trained on our own synthetic heads)",
+        sha256="e6672d1bee68d26ef453a2b8c5a394aac968987cb3ec61f97c9a58e23508f29d",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_editing`",
+        without_it="Edits by the table of words still work.",
+    ),
 }
 
 
