@@ -29,7 +29,7 @@ from core.head import HeadModel, load_head
 from core.materials import IRIS_RADIUS_UV
 from core.render import attach_to_camera, studio_light
 from core.synthesis.people import Labels, iris_colour
-from editing.attributes import Subject
+from editing.attributes import EXPRESSION_SPREAD, Subject
 from editing.directions import text_direction
 from editing.latents import LOCKED, EditLatent, GroupName, latent_of, plausible
 from editing.skin import edited_materials
@@ -39,6 +39,7 @@ from editing.views import camera_of, render_heads
 MOVED: tuple[GroupName, ...] = ("albedo", "shape", "expression", "iris")
 DECODED_TEXELS = 64  # of the generator's map while optimising: what w draws finer hardly moves a small picture
 MAP_TEXELS, EYE_TEXELS = 256, 128
+UNITS = {"albedo": 1.0, "shape": 1.0, "expression": EXPRESSION_SPREAD, "iris": EXPRESSION_SPREAD}  # about a deviation
 SHOW_EVERY = 4  # steps
 IRIS_EDGE = 0.06  # width of the iris' border, of its radius
 LEAST_COLOUR = 0.004  # linear; a darker iris would be a ratio of nothing
@@ -54,24 +55,27 @@ class OptimiseSettings:
     steps: at most. size_px: side of the pictures. yaws_rad: from where the head is seen. rates: of Adam, by group: in
     deviations of w and of shape, in weights of expressions, in shares of the iris' range. augmentations: different
     croppings, turns and backgrounds, one after the other. patience: rounds of all augmentations without `least_gain`
-    after which it ends. likely: of the mean square of w and of shape, per squared deviation. near: of the squared
-    distance from the start, per coordinate. same_look, same_form: at keep_identity 1, of the squared change of the
-    pictures' embedding that the text does not ask for, and of the mean squared displacement of the surface over (2 mm)
-    squared.
+    after which it ends. reach: how far along the text's direction the embedding is to move at amount 1, since a
+    direction alone is had by a move that nobody sees; short: of the squared share of that which is missing. likely: of
+    the mean square of w and of shape, per squared deviation. near: of the mean squared distance from the start in each
+    group, in deviations. same_look, same_form: at keep_identity 1, of the squared change of the pictures' embedding
+    that the text does not ask for, and of the mean squared displacement of the surface over (2 mm) squared.
     """
 
     steps: int = 36
     size_px: int = 112
     yaws_rad: tuple[float, ...] = (-0.5, 0.0, 0.5)
     rates: tuple[tuple[str, float], ...] = (
-        ("albedo", 0.02),
-        ("shape", 0.04),
-        ("expression", 0.03),
-        ("iris", 0.04),
+        ("albedo", 0.15),
+        ("shape", 0.1),
+        ("expression", 0.1),
+        ("iris", 0.03),
     )
     augmentations: int = 4
     patience: int = 2
     least_gain: float = 0.004
+    reach: float = 0.3
+    short: float = 1.0
     likely: float = 0.02
     near: float = 0.05
     same_look: float = 0.5
@@ -130,8 +134,8 @@ def optimise(
         raise LikenessError(f"keep_identity was set to {keep_identity}. Give a number from 0 to 1.")
     held = {name for lock in locks for name in LOCKED[lock]}
     groups = [name for name in MOVED if name not in held]
-    target = _target(model, clauses)
-    if not groups or target is None:
+    target, length = _target(model, clauses)
+    if not groups or length < 1e-3:
         yield Step(start, 0.0, 1.0, True)
         return
     base = latent_of(subject)
@@ -145,8 +149,11 @@ def optimise(
     best, waited, losses = math.inf, 0, []
     for i in range(settings.steps):
         adam.zero_grad(set_to_none=True)
-        loss = _loss(model, scene, shots[i % len(shots)], target, first, {**first, **moving}, keep_identity, settings)
+        shot = shots[i % len(shots)]
+        loss = _loss(model, scene, shot, target, length, first, {**first, **moving}, keep_identity, settings)
         loss.backward()
+        if "expression" in moving:
+            moving["expression"].grad = _symmetric(scene.head.expression_names, moving["expression"].grad)
         if i == 0:
             # Of numbers that hardly matter Adam would move each as far as those that do: a gradient well below the
             # group's usual one counts as little.
@@ -178,13 +185,28 @@ def _worn(subject: Subject, base: EditLatent, latent: EditLatent) -> Worn:
     return Worn(latent, materials.skin_albedo, materials.eye_albedo)
 
 
-def _target(model: TextImageModel, clauses: Sequence[tuple[str, float]]) -> Float[Tensor, "E"] | None:
-    """The direction of all clauses together, of length 1; None where there is none."""
-    steps = [amount * text_direction(model, core) for core, amount in clauses if amount != 0]
-    total = sum(steps[1:], steps[0]) if steps else None
-    if total is None or float(total.norm()) < 1e-3:
-        return None
-    return functional.normalize(total, dim=0)
+def _symmetric(names: tuple[str, ...], gradient: Float[Tensor, "E"] | None) -> Float[Tensor, "E"]:
+    """The gradient of moving both sides of the face alike. Left to the start: the gaze, what leans to a side, and the
+    closing of the lips, which undoes an open jaw and deforms a shut one."""
+    assert gradient is not None
+    swap = {"Left": "Right", "Right": "Left"}
+    result = torch.zeros_like(gradient)
+    for i, name in enumerate(names):
+        side = next((side for side in swap if name.endswith(side)), "")
+        stem = name.removesuffix(side)
+        if stem in ("mouth", "jaw", "mouthClose") or stem.startswith("eyeLook"):
+            continue
+        other = names.index(stem + swap[side]) if side else i
+        result[i] = (gradient[i] + gradient[other]) / 2
+    return result
+
+
+def _target(model: TextImageModel, clauses: Sequence[tuple[str, float]]) -> tuple[Float[Tensor, "E"], float]:
+    """The direction of all clauses together, of length 1, and the length of their sum; 0 where there is none."""
+    total = text_direction(model, "") * 0
+    for core, amount in clauses:
+        total = total + amount * text_direction(model, core)
+    return functional.normalize(total, dim=0), float(total.norm())
 
 
 def _shots(model: TextImageModel, scene: _Scene, settings: OptimiseSettings) -> list[_Shot]:
@@ -210,18 +232,22 @@ def _loss(
     scene: _Scene,
     shot: _Shot,
     target: Float[Tensor, "E"],
+    length: float,
     first: Coordinates,
     now: Coordinates,
     keep_identity: float,
     settings: OptimiseSettings,
 ) -> Float[Tensor, ""]:
     change = model.embed_images(scene.pictures(now, shot.camera, shot.background)).float() - shot.base
-    along = (change @ target.to(change))[:, None] * target.to(change)
+    far = change @ target.to(change)
+    along = far[:, None] * target.to(change)
+    short = (1 - far / (settings.reach * length)).clamp_min(0).square().mean()
     directional = (1 - functional.cosine_similarity(change, target[None].to(change), dim=1)).mean()
     unasked = (change - along).square().sum(1).mean()
     likely = now["albedo"].square().mean() + now["shape"].square().mean()
-    near = torch.cat([now[name] - first[name] for name in MOVED]).square().mean()
+    near = sum(((now[name] - first[name]) / UNITS[name]).square().mean() for name in MOVED)
     look = settings.same_look * unasked + settings.same_form * scene.displacement(now["shape"])
+    directional = directional + settings.short * short
     return directional + settings.likely * likely + settings.near * near + keep_identity * look
 
 
