@@ -50,7 +50,7 @@ from editing.oracles import (
     load_judge,
 )
 from editing.prompts import read_prompt, split_prompt
-from editing.suite import COMPANIONS, ENOUGH, KINDS, SUITE, Case, Want
+from editing.suite import CLASSES, COMPANIONS, ENOUGH, KINDS, SUITE, Case, Want
 
 # Heads. Half of them drawn, half of them photos of painted people that went through reconstruction.
 HEADS = 12
@@ -237,13 +237,13 @@ def _steps(name: str, sign: int, before: Tensor, after: Tensor, judge: Judge) ->
 
 
 def _enough(name: str, want: Want, before: Tensor, after: Tensor, judge: Judge) -> bool:
-    """Whether the head has as much of it now as can be asked for, and lost nothing."""
+    """Whether the head has as much of it now as can be asked for, and lost nothing of what there is more or less."""
     rows = list(columns(name))
     low, high = ENOUGH.get(name, (float(judge.least[rows].mean()), float(judge.most[rows].mean())))
     margin = 0.0 if name in ENOUGH else ALREADY * float(judge.spread[rows[0]])
     value = float(after[rows].mean())
     there = value >= high - margin if want.sign > 0 else value <= low + margin
-    return there and _steps(name, want.sign, before, after, judge) * STEP >= -STAYS
+    return there and (name in CLASSES or _steps(name, want.sign, before, after, judge) * STEP >= -STAYS)
 
 
 def leaks(

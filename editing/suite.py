@@ -188,6 +188,8 @@ ENOUGH: Mapping[str, tuple[float, float]] = {
     "skin_lightness": (-30.0, 55.0),
     "iris_green": (-6.0, 1.0),
 }
+# Of these there is no more or less: who is within stays within.
+CLASSES = frozenset({"iris_green"})
 
 SUITE: tuple[Case, ...] = (
     *(_case(prompt, "single", wants) for prompt, wants in _SINGLES.items()),

@@ -297,6 +297,10 @@ def test_who_has_it_already_has_to_keep_it(judge, middling):
     man[INDEX["gender"]] = 0.8
     assert evaluation.verdict(case_of("masculine"), man, man, judge, False)[0] == "has enough"
     assert evaluation.verdict(case_of("feminine"), man, man, judge, False)[0] == "failed"
+    # Brown eyes that become another brown are brown.
+    brown, other = middling.clone(), middling.clone()
+    brown[INDEX["iris_green"]], other[INDEX["iris_green"]] = -9.0, -7.0
+    assert evaluation.verdict(case_of("brown eyes"), brown, other, judge, False)[0] == "has enough"
 
 
 def test_leakage_counts_what_is_neither_named_nor_a_companion(judge, middling):
