@@ -9,7 +9,6 @@ many pictures in a batch; all of those count as its own.
 from __future__ import annotations
 
 import io
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -30,8 +29,6 @@ from editing.attributes import COUNT, INDEX
 from editing.pairs import Pairs, mirrored_attributes
 from editing.text_image import CONFIG, MEAN, STD, TextImageModel, create_network, tokenizer
 from editing.words import caption_facts, caption_with_facts
-
-log = logging.getLogger("text_image_training")
 
 
 @dataclass(frozen=True)
