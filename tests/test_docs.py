@@ -132,7 +132,7 @@ def test_the_tour_names_what_is_on_the_page():
     text = re.sub(r"^- \*\*.*?\*\*", "", (ROOT / "docs/tour.md").read_text("utf-8"), flags=re.MULTILINE)
     sources = "\n".join(
         (ROOT / "app" / name).read_text("utf-8")
-        for name in ("ui.py", "static/panels.js", "static/person.js", "static/index.html")
+        for name in ("ui.py", "static/panels.js", "static/person.js", "static/words.js", "static/index.html")
     )
     labels = {label.lower() for label in re.findall(r"[\">]([^\"<>\n]+)[\"<]", sources)}
     # A sentence made with a number.
