@@ -188,13 +188,13 @@ def edit(
 
 def _understand(prompt: str, settings: TextEdit, strength: float) -> _Understood:
     """The clauses of a prompt that say something. Raises LikenessError where none does."""
-    from editing.prompts import read_prompt, split_prompt
+    from editing.edit import clauses_of, reading_of
 
-    whole = read_prompt(prompt)
+    whole = reading_of(prompt, settings.model)
     if whole.problem is not None and not whole.clauses:
         raise LikenessError(whole.problem)
     unknown = [word.sentence for word in whole.unknown]
-    clauses = [(text, float(strength)) for text in split_prompt(prompt) if read_prompt(text).clauses]
+    clauses = [(c.text, float(strength)) for c in whole.clauses if clauses_of(c.text, settings)]
     if not clauses:
         raise LikenessError(" ".join(unknown) or "The prompt says nothing that can be changed. Try 'older, smiling'.")
     return _Understood(prompt, replace(settings, clauses=tuple(clauses)), tuple(unknown))

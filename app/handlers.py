@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import re
 import sys
 import threading
@@ -401,7 +402,7 @@ class Handlers:
         try:
             if visitor.head is None:
                 raise LikenessError(NO_HEAD)
-            _check_model(words.model)
+            words = _with_usual_model(words)
             told = NO_WORDS
             if prompt is not None:
                 words, told = self._heard(prompt, words, strength)
@@ -426,7 +427,7 @@ class Handlers:
 
     def _heard(self, prompt: str, words: TextEdit, strength: float) -> tuple[TextEdit, SetWords]:
         """The words with the clauses of a text, and what there is to be said of it: rest, unknown, suggestions."""
-        reading = self._maker().read_prompt(prompt)
+        reading = self._maker().read_prompt(prompt, words.model)
         if reading.problem is not None:
             raise LikenessError(reading.problem)
         said = [*(word.sentence for word in reading.unknown), *reading.notes]
@@ -782,6 +783,16 @@ def _words_of(visitor: Visitor, wish: Wish) -> TextEdit | None:
     before = visitor.edit if visitor.history else None
     same = before is not None and before.wish is not None and before.wish.seed == wish.seed
     return before.words if before is not None and same else None
+
+
+def _with_usual_model(words: TextEdit) -> TextEdit:
+    """The words with the model that whoever runs the server has chosen, where the visitor has named none. Raises
+    LikenessError as `_check_model` does."""
+    if words.model == NO_WORDS.model:
+        return replace(words, model=os.environ.get("LIKENESS_CLIP") or NO_WORDS.model)
+    if words.model != os.environ.get("LIKENESS_CLIP"):
+        _check_model(words.model)
+    return words
 
 
 def _check_model(name: str) -> None:

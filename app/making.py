@@ -135,7 +135,7 @@ class Maker:
     person: Callable[[Wish], Person]
     faces: Callable[[Sequence[Wish]], list[bytes]]
     labels: Callable[[Mapping[str, float]], dict[str, float]]
-    read_prompt: Callable[[str], Reading]
+    read_prompt: Callable[[str, str], Reading]
     editor: Callable[[Avatar], Editor]
     load_model: Callable[[str], object]
     expression: Callable[[Avatar, Avatar], dict[str, float]]
@@ -170,10 +170,10 @@ def text_edit(
     return TextEdit(tuple(clauses), keep_identity, frozenset(locks), method, model)
 
 
-def _read_prompt(text: str) -> Reading:
-    from editing.prompts import read_prompt
+def _read_prompt(text: str, model: str) -> Reading:
+    from editing.edit import reading_of
 
-    return read_prompt(text)
+    return reading_of(text, model)
 
 
 def _editor(avatar: Avatar) -> Editor:

@@ -23,7 +23,7 @@ from core.avatar import Avatar
 from core.errors import LikenessError
 from editing.attributes import ATTRIBUTES, COUNT, GROUPS, INDEX, LEAST, MOST, Group, Subject, read_subject
 from editing.latents import EditLatent, latent_of, locked, moved, plausible, values_in
-from editing.prompts import Clause, read_prompt
+from editing.prompts import Clause, Reading, read_prompt
 from editing.skin import edited_materials
 from editing.words import concept_change
 
@@ -165,7 +165,7 @@ def check(edit: TextEdit) -> None:
         if not low <= strength <= high:  # also true of NaN
             raise LikenessError(f"The strength of a change is {strength:g}. Give a number from {low:g} to {high:g}.")
         if not clauses_of(text, edit):
-            reading = read_prompt(text, open_words=_knows_all(edit))
+            reading = reading_of(text, edit.model)
             raise LikenessError(reading.problem or " ".join(word.sentence for word in reading.unknown))
     if not 0 <= edit.keep_identity <= 1:
         raise LikenessError(f"The identity is to be kept by {edit.keep_identity:g}. Give a number from 0 to 1.")
@@ -175,12 +175,13 @@ def check(edit: TextEdit) -> None:
 
 def clauses_of(text: str, edit: TextEdit) -> tuple[Clause, ...]:
     """What a chip's text says, in clauses."""
-    return read_prompt(text, open_words=_knows_all(edit)).clauses
+    return reading_of(text, edit.model).clauses
 
 
-def _knows_all(edit: TextEdit) -> bool:
-    """Whether any word may mean something: to a model that has seen the world, not to the one that comes along."""
-    return edit.model != "bundled"
+def reading_of(text: str, model: str) -> Reading:
+    """A prompt, read for a text-image model: to one that has seen the world any word may mean something, to the one
+    that comes along only its own."""
+    return read_prompt(text, open_words=model != "bundled")
 
 
 def _identity_gain(keep: float) -> Float[Tensor, "N"]:

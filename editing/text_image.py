@@ -110,7 +110,7 @@ _lock = threading.Lock()
 def load_model(name: str | None = None, device: str = "cpu") -> TextImageModel:
     """A model by name: "bundled", or one of open_clip's as "MODEL:WEIGHTS", where WEIGHTS is one of its own names or a
     file ("local-dir:FOLDER" and "hf-hub:OWNER/NAME" work too). None: what the environment variable LIKENESS_CLIP says,
-    else "bundled". Loaded once.
+    else "bundled". Loaded once; of open_clip's the last one is held, since they are large.
 
     Raises LikenessError for a name that does not exist, FileError for weights that cannot be had or read.
     """
@@ -120,6 +120,8 @@ def load_model(name: str | None = None, device: str = "cpu") -> TextImageModel:
         if (name, device) not in _loaded:
             made = read_bundled(weights_path("text_image")) if name == BUNDLED else _open_clip_model(name)
             made._network.to(device)
+            for other in [key for key in _loaded if name != BUNDLED and key[0] != BUNDLED]:
+                del _loaded[other]
             _loaded[name, device] = made
         return _loaded[name, device]
 

@@ -118,7 +118,7 @@ class Words:
         return SimpleNamespace(avatar=SimpleNamespace(**{**vars(self.avatar), "name": name}), moved=moved)
 
 
-def read_prompt(text: str) -> Any:
+def read_prompt(text: str, model: str) -> Any:
     """Clauses stand between commas; those of Pokemon are not understood."""
     if not text.strip():
         problem = "Nothing was typed. Say what is to change."
@@ -871,6 +871,18 @@ def test_a_model_that_is_not_there_gives_way_to_the_bundled_one(editing: Editing
     assert note == Line("warning", "There are no weights of ViT:gone here. The bundled model was used instead.")
     assert editing.updates[-1].report is not None and editing.updates[-1].report["remarks"] == [note.text]
     assert editing.page.sessions.known("visitor").edit.words == words(("smiling", 1.0))
+
+
+def test_whoever_runs_the_server_may_choose_the_model(editing: Editing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKENESS_CLIP", "ViT:here")
+    assert editing.edit("older") == b"glTF ada older 1 ViT:here {}"
+    assert editing.told[-1].model == "ViT:here"
+    # Which may be a file, that a visitor may not name.
+    monkeypatch.setenv("LIKENESS_CLIP", "ViT:/models/here.pt")
+    editing.edit("older", model="ViT:/models/here.pt")
+    assert editing.updates[-1].problem is None
+    (last,) = editing.page.handlers.edit("visitor", "older", words(model="ViT:/models/other.pt"))
+    assert "Files are for the command line" in (last.problem or "")
 
 
 def test_words_and_shape_are_steps_of_one_history(editing: Editing) -> None:

@@ -14,7 +14,7 @@ from core import pipeline
 from core.avatar import Avatar, save_avatar
 from core.errors import LikenessError
 from editing.attributes import INDEX, read_attributes
-from editing.edit import METHODS, Editor, TextEdit
+from editing.edit import METHODS, Editor, TextEdit, reading_of
 from editing.latents import LOCKED, latent_of, values_in
 
 
@@ -151,3 +151,9 @@ def test_what_cannot_be_done_is_said(editor, edit, told):
     with pytest.raises(LikenessError, match=re.escape(told)):
         editor.apply(edit)
     assert METHODS[0] == "mixed"
+
+
+def test_a_model_of_the_world_may_know_any_word():
+    assert reading_of("pikachu", "bundled").clauses == ()
+    (clause,) = reading_of("pikachu", "ViT-B-32:laion2b_s34b_b79k").clauses
+    assert clause.core == "pikachu" and clause.concepts == ()
