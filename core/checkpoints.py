@@ -93,6 +93,22 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.train_editing`",
         without_it="Edits by the table of words still work.",
     ),
+    "directions": WeightsFile(
+        file="directions.safetensors",
+        feature="what each attribute of a head does to its pictures, in the eyes of the text-image model",
+        licence="CC0-1.0 (measured on our own synthetic heads)",
+        sha256="37c6b4dec47a10a3af1edacd72169ead78313ca50955dedc0f8375c9cc379c4f",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_editing`",
+        without_it="Edits by the table of words still work.",
+    ),
+    "mapper": WeightsFile(
+        file="mapper.safetensors",
+        feature="the mapper, a network from words to changes of a head",
+        licence="CC0-1.0 (trained on our own table of words)",
+        sha256="919006df8e7c68fe64d0e7b60c55d8d5ed4da4315960f94375e9106ae509f47a",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_editing`",
+        without_it="Edits by the table of words still work.",
+    ),
 }
 
 

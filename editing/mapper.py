@@ -201,7 +201,7 @@ class MapperSettings:
     instructions: int = 30_000
     tested: int = 2_000
     nonsense: float = 0.05
-    passes: int = 12
+    passes: int = 20
     batch: int = 128
     rate: float = 2e-3
     letters_dropped: float = 0.1
