@@ -135,23 +135,31 @@ def _known_change(
 ) -> tuple[Float[Tensor, "3 U U"], Features]:
     """The change of log albedo of a head whose person is known, and what is on the skin after it.
 
-    First what the generator draws changes, then what only the painter knows. The second step is the painter's alone:
-    brought together with a generator that has heard of no beard, a beard would be paler.
+    First all changes that the generator has a part in, then the rest. The second step is the painter's alone: brought
+    together with a generator that has heard of no beard, a beard would be paler, and lipstick would tint the cheeks.
     """
-    old, new = asdict(subject.person.labels), asdict(other.labels)
-    between = person_after(head, subject.person, old | {name: new[name] for name in GENERATED})
-    features = draw_features(head, between, size)
-    painted = paint_albedo(head, between, features, size, None)
+    person = subject.person
+    old, new = asdict(person.labels), asdict(other.labels)
     change = torch.zeros(3, size, size)
-    if between is not subject.person or not _same(latent_of(subject), after, "albedo"):
+    if any(new[name] != old[name] for name in GENERATED) or not _same(latent_of(subject), after, "albedo"):
+        between = person_after(head, other, new | {name: old[name] for name in HAIRS})
+        features = draw_features(head, between, size)
+        painted = paint_albedo(head, between, features, size, None)
         drawn = refined(_decoded(subject, after), painted, covered(features))
         albedo = subject.avatar.materials.skin_albedo
         start = functional.interpolate(albedo[None].float() / 255, size=(size, size), mode="area")[0]
         change = log_albedo(drawn.float() / 255) - log_albedo(start)
-    if any(new[name] != old[name] for name in new if name not in GENERATED):
-        features = draw_features(head, other, size)
-        change = change + (_painted(head, other, features, size) - log_albedo(painted.float() / 255))
-    return change, features
+        was = log_albedo(painted.float() / 255)
+        if all(new[name] == old[name] for name in HAIRS):
+            return change, features
+    else:
+
+        def painted_before() -> Tensor:
+            return paint_albedo(head, person, draw_features(head, person, size), size, None)
+
+        was = log_albedo(_kept(subject, "painted", size, painted_before).float() / 255)
+    features = draw_features(head, other, size)
+    return change + (_painted(head, other, features, size) - was), features
 
 
 def _painted(head: HeadModel, person: Person, features: Features, size: int) -> Float[Tensor, "3 U U"]:
@@ -182,10 +190,10 @@ def _guessed_change(
     if asdict(start.labels) != asdict(without.labels) or not _same(before, after, "albedo"):
 
         def was() -> Tensor:
-            return log_albedo(skin_of(head, start, _decoded(subject, before), size)[0].float() / 255).half()
+            return skin_of(head, start, _decoded(subject, before), size)[0]
 
         plain = log_albedo(refined(_decoded(subject, after), painted, covered(features)).float() / 255)
-        change = _smoothed(plain - _kept(subject, "start", size, was).float(), PATTERN_MM)
+        change = _smoothed(plain - log_albedo(_kept(subject, "start", size, was).float() / 255), PATTERN_MM)
     added = None
     if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
         full = person_after(head, other, new | gained)
