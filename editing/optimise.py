@@ -62,22 +62,22 @@ class OptimiseSettings:
     that the text does not ask for, and of the mean squared displacement of the surface over (2 mm) squared.
     """
 
-    steps: int = 36
+    steps: int = 30
     size_px: int = 112
     yaws_rad: tuple[float, ...] = (-0.5, 0.0, 0.5)
     rates: tuple[tuple[str, float], ...] = (
         ("albedo", 0.15),
         ("shape", 0.1),
-        ("expression", 0.1),
+        ("expression", 0.06),
         ("iris", 0.03),
     )
     augmentations: int = 4
     patience: int = 2
-    least_gain: float = 0.004
+    least_gain: float = 0.01
     reach: float = 0.3
     short: float = 1.0
     likely: float = 0.02
-    near: float = 0.05
+    near: float = 1.0
     same_look: float = 0.5
     same_form: float = 0.1
     seed: int = 0
