@@ -1904,7 +1904,7 @@ LOOK_ROWS: tuple[Row, ...] = (
     # ------------------------------------------------------------------------------------------ moods of the body
     Row(
         "tired",
-        "under_eye +0.2>0.65; eyeBlink +0.15>0.28; mouthFrown +0.05>0.15; sag +0.05; flush -0.05>0.2",
+        "under_eye +0.3>0.8; eyeBlink +0.2>0.34; mouthFrown +0.05>0.15; sag +0.05; flush -0.05>0.2",
         opposite="under_eye -0.2>0.1; eyeBlink =0; mouthFrown =0",
         true="under_eye 0.5..1; mean:eyeBlink 0.18..0.7",
         strong="under_eye 0.7..1; mean:eyeBlink 0.3..0.7",
