@@ -57,9 +57,10 @@ class OptimiseSettings:
     croppings, turns and backgrounds, one after the other. patience: rounds of all augmentations without `least_gain`
     after which it ends. reach: how far along the text's direction the embedding is to move at amount 1, since a
     direction alone is had by a move that nobody sees; short: of the squared share of that which is missing. likely: of
-    the mean square of w and of shape, per squared deviation. near: of the mean squared distance from the start in each
-    group, in deviations. same_look, same_form: at keep_identity 1, of the squared change of the pictures' embedding
-    that the text does not ask for, and of the mean squared displacement of the surface over (2 mm) squared.
+    the mean square of w and of shape, per squared deviation. near: of the squared distance from the start, which
+    another method has found and the pictures are to refine, in deviations. same_look, same_form: at keep_identity 1,
+    of the squared change of the pictures' embedding that the text does not ask for, and of the mean squared
+    displacement of the surface over (2 mm) squared.
     """
 
     steps: int = 30
@@ -77,7 +78,7 @@ class OptimiseSettings:
     reach: float = 0.3
     short: float = 1.0
     likely: float = 0.02
-    near: float = 1.0
+    near: float = 0.06
     same_look: float = 0.5
     same_form: float = 0.1
     seed: int = 0
@@ -245,7 +246,7 @@ def _loss(
     directional = (1 - functional.cosine_similarity(change, target[None].to(change), dim=1)).mean()
     unasked = (change - along).square().sum(1).mean()
     likely = now["albedo"].square().mean() + now["shape"].square().mean()
-    near = sum(((now[name] - first[name]) / UNITS[name]).square().mean() for name in MOVED)
+    near = sum(((now[name] - first[name]) / UNITS[name]).square().sum() for name in MOVED)
     look = settings.same_look * unasked + settings.same_form * scene.displacement(now["shape"])
     directional = directional + settings.short * short
     return directional + settings.likely * likely + settings.near * near + keep_identity * look
