@@ -238,7 +238,8 @@ def _calmed(
     its fine detail is `detail` times as strong. Brows, lips, lids and drawn hair are left alone."""
     size = albedo.shape[-1]
     log = log_albedo(albedo.float() / 255) + change
-    canvas = canvas_of(head, size)
+    masks = canvas_of(head, QUICK_PX).masks
+    beard, on_lips = _at(masks["beard"], size).clamp(0, 1), _at(masks["lips"], size)
     keep = _at(torch.maximum(torch.maximum(features.brows, features.lips), features.beard), size)
     bare = skin_mask(head, size) * (1 - (2 * _smoothed(keep[None], LINE_MM)[0]).clamp(0, 1))
     added = torch.zeros_like(log)
@@ -249,9 +250,9 @@ def _calmed(
             added = added - share * bare * dark
     bearded = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
     if bearded > 0:
-        lips = (3 * _smoothed(canvas.masks["lips"][None], LINE_MM)[0]).clamp(0, 1)
+        lips = (3 * _smoothed(on_lips[None], LINE_MM)[0]).clamp(0, 1)
         skin = skin_mask(head, size) * (1 - lips)
-        where = canvas.masks["beard"].clamp(0, 1) * skin
+        where = beard * skin
         clear = (skin - where).clamp(0, 1)
         # In the middle of a beard no clear skin is near: there the whole face's counts.
         mean = (log * clear).sum((1, 2), keepdim=True) / clear.sum()
@@ -273,7 +274,7 @@ def _bare_scalp(head: HeadModel, albedo: UInt8[Tensor, "3 U U"]) -> Float[Tensor
     face, log = skin_mask(head, size), log_albedo(albedo.float() / 255)
     tone = (log * face).sum((1, 2)) / face.sum()
     unlike = (_smoothed(log, SPOT_MM) - tone[:, None, None]).square().mean(0) / HAIR_LOG**2
-    scalp = torch.sigmoid(canvas_of(head, size).hairline / SPOT_MM)
+    scalp = _at(torch.sigmoid(canvas_of(head, QUICK_PX).hairline / SPOT_MM), size)
     return 1 - scalp * (1 - torch.exp(-0.5 * unlike))
 
 

@@ -283,7 +283,7 @@ _SCALES = {
 }
 
 
-@functools.lru_cache(maxsize=3)
+@functools.lru_cache(maxsize=5)  # a thumbnail, a preview, a relief, a photo's edit and a whole head
 def _make_canvas(key: SameHead, size: int) -> Canvas:
     head = key.head
     place = positions(head, head.template, size)
