@@ -44,7 +44,7 @@ class Row:
     never: str = ""
 
 
-_AGING = "wrinkles +0.16; sag +0.1; grey +0.18; age_spots +0.1"
+_AGING = "wrinkles +0.3; sag +0.25; grey +0.35; age_spots +0.2"
 _OLDER = f"age_years +20; {_AGING}"
 _YOUNGER = "age_years -20; wrinkles -0.2; sag -0.12; grey -0.25; age_spots -0.15"
 _OLD = "age_years +20>72; wrinkles +0.2>0.5; sag +0.12>0.4; grey +0.2>0.7; age_spots +0.1>0.25"
@@ -211,7 +211,7 @@ PEOPLE_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "heavy",
-        "weight +0.3>0.82",
+        "weight +0.35>0.95",
         true="@weight:heavy",
         strong="weight 0.86..1",
         adj="heavy, fat, overweight, obese, chubby, plump, stout, heavy-set, thickset, portly, corpulent, "
@@ -481,7 +481,7 @@ SKIN_ROWS: tuple[Row, ...] = (
     # ------------------------------------------------------------------------------------------ marks
     Row(
         "freckles",
-        "freckles +0.3>0.7",
+        "freckles +0.5>0.95",
         opposite="gone",
         true="@freckles:freckles",
         strong="freckles 0.55..1",
