@@ -3,8 +3,8 @@
 FILE is what ``python -m benchmarks --json FILE`` wrote; it gives docs/benchmarks.md and the numbers in the README.
 What the bundled files say about themselves, and texels per millimetre (which needs anny, see requirements-build.txt),
 go into docs/head_model.md and assets/README.md. A table whose source is absent stays as it is, and the command says so.
-docs/head_prior.md has its own command, ``python -m recipes.prior``. ``--editing FILE`` takes what ``python -m app
-evaluate editing --out FOLDER`` wrote and fills docs/editing.md.
+docs/head_prior.md has its own command, ``python -m recipes.prior``. ``--editing FILE ...`` takes what ``python -m
+app evaluate editing --out FOLDER`` wrote, in one run or several, and fills docs/editing.md.
 """
 
 from __future__ import annotations
@@ -233,9 +233,9 @@ def headline(results: Mapping[str, Any], before: str = "") -> str:
 # ------------------------------------------------------------------------------------------------- editing
 
 
-def editing_sections(results: Mapping[str, Any]) -> dict[str, str]:
-    """The sections of docs/editing.md."""
-    methods = results["methods"]
+def editing_sections(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The sections of docs/editing.md, of one run or several, whose methods stand beside each other."""
+    methods = [method for run in runs for method in run["methods"]]
     kinds = dict.fromkeys(kind for method in methods for kind in method["success"])
     rows = [(f"success: {kind}", *(_share(m["success"].get(kind)) for m in methods)) for kind in kinds]
     for title, key, digits in (
@@ -257,11 +257,13 @@ def editing_sections(results: Mapping[str, Any]) -> dict[str, str]:
     ]
     names = tuple(m["method"] for m in methods)
     failing = "; ".join(f"*{prompt}* ({count})" for prompt, count in list(methods[0]["failing"].items())[:8])
-    kinds_of_heads = [head["kind"] for head in results["heads"]]
-    about = (
-        f"{kinds_of_heads.count('generated')} generated heads and {kinds_of_heads.count('photo')} of photos; tries: "
-        f"{tried}. In brackets the 95 % confidence interval."
+    heads = "; ".join(
+        f"{', '.join(method['method'] for method in run['methods'])}: {kinds.count('generated')} generated heads and "
+        f"{kinds.count('photo')} of photos"
+        for run in runs
+        for kinds in ([head["kind"] for head in run["heads"]],)
     )
+    about = f"{heads}. Tries: {tried}. In brackets the 95 % confidence interval."
     judges = [
         (
             row["title"],
@@ -270,7 +272,7 @@ def editing_sections(results: Mapping[str, Any]) -> dict[str, str]:
             number(row["generated"]),
             f"{row['spread']:.3g} {row['unit']}",
         )
-        for row in results["oracles"]
+        for row in runs[0]["oracles"]
     ]
     header = ("judge", "how", "correlation, painted", "correlation, generated", "spread over people")
     return {
@@ -340,10 +342,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m recipes.tables", description=__doc__)
     parser.add_argument("--benchmarks", type=Path, metavar="FILE", help="what `python -m benchmarks --json FILE` wrote")
-    parser.add_argument("--editing", type=Path, metavar="FILE", help="what `python -m app evaluate editing` wrote")
+    parser.add_argument(
+        "--editing", type=Path, nargs="+", metavar="FILE", help="what `python -m app evaluate editing` wrote"
+    )
     options = parser.parse_args(arguments)
     if options.editing is not None:
-        update(EDITING, editing_sections(_read(parser, "--editing", options.editing)))
+        update(EDITING, editing_sections([_read(parser, "--editing", path) for path in options.editing]))
         if options.benchmarks is None:
             return 0
     try:
