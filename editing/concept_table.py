@@ -44,9 +44,9 @@ class Row:
     never: str = ""
 
 
-_AGING = "wrinkles +0.3; sag +0.25; grey +0.35; age_spots +0.2"
-_OLDER = f"age_years +20; {_AGING}"
-_YOUNGER = "age_years -20; wrinkles -0.2; sag -0.12; grey -0.25; age_spots -0.15"
+_AGING = "wrinkles +0.45; sag +0.38; grey +0.5; age_spots +0.3"
+_OLDER = f"age_years +30; {_AGING}"
+_YOUNGER = "age_years -30; wrinkles -0.35; sag -0.25; grey -0.4; age_spots -0.25"
 _OLD = "age_years +20>72; wrinkles +0.2>0.5; sag +0.12>0.4; grey +0.2>0.7; age_spots +0.1>0.25"
 _YOUNG = "age_years -20>25; wrinkles -0.2>0.02; sag -0.12>0.02; grey -0.3>0; age_spots -0.2>0; under_eye -0.05>0.2"
 _SHAVEN = "stubble -0.3>0; beard_chin -0.3>0; beard_cheeks -0.2>0; moustache -0.25>0"

@@ -30,7 +30,7 @@ Form = Literal["adj", "comp", "thing", "person", "clause", "verb"]
 FORMS: tuple[Form, ...] = ("adj", "comp", "thing", "person", "clause", "verb")
 HELD_OUT_SHARE = 8  # one phrase and template in so many is kept from training
 YOUNGEST_NAMED, OLDEST_NAMED = 18, 85
-YEARS_PER_STEP = 20.0  # of "older" at amount 1
+YEARS_PER_STEP = 30.0  # of "older" at amount 1
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def test_what_moved_is_told_most_first_in_readable_units(editor):
 
 
 def test_an_edited_head_can_be_edited_again(editor):
-    aged = editor.apply(TextEdit((("full beard", 1.0), ("older", 1.0)))).avatar
+    aged = editor.apply(TextEdit((("full beard", 1.0), ("20 years older", 1.0)))).avatar
     again = Editor(aged)
     assert again.subject.exact
     assert float(read_attributes(aged)[INDEX["age_years"]]) == pytest.approx(

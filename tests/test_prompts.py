@@ -42,7 +42,7 @@ def test_the_goal_is_read() -> None:
     assert [clause.text for clause in read_prompt("older, smiling").clauses] == ["older", "smiling"]
     assert _said("slightly older") == [("older", {"older": 0.4})]
     assert _said("not smiling") == [("smiling", {"smile": -1.0})]
-    assert _said("20 years older") == [("older", {"older": 1.0})]
+    assert _said("30 years older") == [("older", {"older": 1.0})]
     assert _meant("much younger") == {"younger": 1.4}
     assert _meant("less beard") == {"beard": -0.6}
     assert _meant("wider nose and fuller lips") == {"wide nose": 1.0, "full lips": 1.0}
@@ -62,7 +62,7 @@ def test_the_goal_is_read() -> None:
         ("a 70-year-old man", {"age 70": 1.0, "man": 1.0}),
         ("in her late forties", {"age 48": 1.0}),
         ("Aged 60.", {"age 60": 1.0}),
-        ("ten years younger", {"younger": 0.5}),
+        ("ten years younger", {"younger": 0.333}),
         ("make it 50% older", {"older": 0.5}),
         ("30 percent fatter", {"heavier": 0.3}),
         ("old man", {"grandfather": 1.0}),
@@ -127,7 +127,7 @@ def test_degrees_are_monotone() -> None:
         ]
         assert all(a < b for a, b in itertools.pairwise(amounts)), form
     years = [_meant(f"{n} years older")["older"] for n in (1, 5, 20, 40)]
-    assert years == sorted(years) and years[2] == 1.0
+    assert years == sorted(years) and years[2:] == pytest.approx([2 / 3, 4 / 3], abs=2e-3)
 
 
 _CLAUSES = ("older", "not smiling", "slightly wider nose", "green eyes", "a beard", "20 years younger", "no freckles",
