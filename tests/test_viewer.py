@@ -500,7 +500,7 @@ def test_buttons_are_large_enough_apart_and_in_the_picture(browser: Any, address
     buttons = stage.viewer.locator("#toolbar button:visible")
     stage.viewer.get_by_role("button", name="Compare with photo").wait_for()
     boxes = [button.bounding_box() for button in buttons.all()]
-    assert len(boxes) == 8
+    assert len(boxes) == 9
     for i, box in enumerate(boxes):
         assert min(box["width"], box["height"]) >= (44 if touch else 36)
         assert box["x"] >= 0 and box["y"] >= 0
