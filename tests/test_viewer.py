@@ -28,6 +28,8 @@ from tests.running_app import CHROMIUM, PATIENCE_S
 
 STATIC = Path(__file__).resolve().parent.parent / "app/static"
 pytestmark = [
+    # A real server or browser on two loaded cores: a defect fails twice.
+    pytest.mark.flaky(reruns=1),
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed"),
     pytest.mark.skipif(
