@@ -923,7 +923,7 @@ HAIR_ROWS: tuple[Row, ...] = (
     ),
     Row(
         "beard",
-        "beard_chin +0.3>0.75; beard_cheeks +0.2>0.5; moustache +0.2>0.5",
+        "beard_chin +0.3>0.85; beard_cheeks +0.25>0.65; moustache +0.25>0.65; stubble +0.3>0.9",
         opposite=_SHAVEN,
         true="@beard_chin:a beard",
         never="beard_chin 0..0; beard_cheeks 0..0; moustache 0..0; stubble 0..0.02",
