@@ -29,7 +29,7 @@ What = Literal["editing"]
 
 
 class Lock(StrEnum):
-    """What an edit may leave alone (`editing.latents.Lock`)."""
+    """What an edit may leave alone (`editing.latents.LOCKED`)."""
 
     SHAPE = "shape"
     SKIN = "skin"

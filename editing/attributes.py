@@ -183,11 +183,6 @@ def read_subject(avatar: Avatar) -> Subject:
     return Subject(avatar, person, values_of(head, person.labels, avatar.shape, avatar.expression), exact)
 
 
-def read_attributes(avatar: Avatar) -> Float[Tensor, "N"]:
-    """The attributes of a head: `read_subject`."""
-    return read_subject(avatar).values
-
-
 def _guessed(avatar: Avatar) -> Float[Tensor, "N"]:
     """Labels by the generator's linear reading of the latent. What it hardly knows is as in most people."""
     generator = albedo_gan()

@@ -13,7 +13,7 @@ import torch
 from core import pipeline
 from core.avatar import Avatar, save_avatar
 from core.errors import LikenessError
-from editing.attributes import INDEX, read_attributes
+from editing.attributes import INDEX, read_subject
 from editing.edit import METHODS, Editor, TextEdit, reading_of
 from editing.latents import LOCKED, latent_of, values_in
 
@@ -109,12 +109,12 @@ def test_an_edited_head_can_be_edited_again(editor):
     aged = editor.apply(TextEdit((("full beard", 1.0), ("20 years older", 1.0)))).avatar
     again = Editor(aged)
     assert again.subject.exact
-    assert float(read_attributes(aged)[INDEX["age_years"]]) == pytest.approx(
+    assert float(read_subject(aged).values[INDEX["age_years"]]) == pytest.approx(
         float(editor.subject.values[INDEX["age_years"]]) + 20, abs=0.1
     )
     assert float(again.subject.values[INDEX["beard_chin"]]) > 0.7
     shaved = again.apply(TextEdit((("clean-shaven", 1.0),))).avatar
-    assert float(read_attributes(shaved)[INDEX["beard_chin"]]) == 0
+    assert float(read_subject(shaved).values[INDEX["beard_chin"]]) == 0
 
 
 def test_a_preview_is_near_the_final_head_and_moves_the_same_numbers(editor, photo):
