@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int16, UInt8
 from PIL import Image, ImageDraw, ImageFilter
 from torch import Tensor
 
@@ -25,9 +25,19 @@ class Materials:
 
     skin_albedo: ``[3, U, U]`` diffuse colour without light. skin_photo: the same map with the
     photo's own light left in, None where no photo was used. skin_roughness: ``[1, U, U]`` linear.
-    skin_normal: ``[3, U, U]`` tangent-space normals or None. eye_albedo: ``[3, E, E]`` shared by
-    both eyeballs. mouth_albedo: ``[3, M, M]`` cavity, gums, teeth, tongue. lash_albedo:
-    ``[4, L, L]`` with alpha.
+    eye_albedo: ``[3, E, E]`` shared by both eyeballs. mouth_albedo: ``[3, M, M]`` cavity, gums, teeth, tongue.
+    lash_albedo: ``[4, L, L]`` with alpha.
+
+    How the skin takes light (AvatarMe++'s maps), each None where it is not known. skin_normal: ``[3, U, U]``
+    tangent-space normals of the surface, which reflections follow. skin_diffuse_normal: those that light from below
+    the surface follows, where scattering has smoothed the fine relief away. skin_specular: ``[1, U, U]`` specular
+    albedo, linear, 255 for a reflectance of `SPECULAR_F0` at normal incidence (bare skin: about 89).
+    skin_translucency: ``[1, U, U]`` 0..1, how far light spreads below the surface; 0.5 is a cheek's, 1 an ear's.
+    skin_occlusion: ``[1, U, U]`` the share of even surroundings that reaches the relaxed face.
+
+    How it is shaped beyond the mesh. skin_displacement: ``[1, U, U]`` micrometres along the normal. skin_wrinkles:
+    ``[2, U, U]`` micrometres that expressions add at their fullest, in two layers of lines that cross each other
+    (`core.key_expressions`).
     """
 
     skin_albedo: UInt8[Tensor, "3 U U"]
@@ -37,6 +47,17 @@ class Materials:
     lash_albedo: UInt8[Tensor, "4 L L"]
     skin_photo: UInt8[Tensor, "3 U U"] | None = None
     skin_normal: UInt8[Tensor, "3 N N"] | None = None
+    skin_diffuse_normal: UInt8[Tensor, "3 N N"] | None = None
+    skin_specular: UInt8[Tensor, "1 S S"] | None = None
+    skin_translucency: UInt8[Tensor, "1 T T"] | None = None
+    skin_occlusion: UInt8[Tensor, "1 O O"] | None = None
+    skin_displacement: Int16[Tensor, "1 D D"] | None = None
+    skin_wrinkles: Int16[Tensor, "2 W W"] | None = None
+
+
+SPECULAR_F0 = 0.08  # reflectance at normal incidence where `Materials.skin_specular` is full
+SKIN_F0 = 0.028  # of bare skin, refractive index 1.4
+DISPLACEMENT_UNIT_M = 1e-6  # of `Materials.skin_displacement` and `skin_wrinkles`
 
 
 # ---------------------------------------------------------------------------------------------- eyes

@@ -19,13 +19,11 @@ from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions
 from core.head import HeadModel, SameHead
+from core.materials import SKIN_F0, SPECULAR_F0
 from core.mesh import texture_gradients, vertex_normals
 from core.synthesis.features import Features, person_rng
 from core.synthesis.painting import noise_3d, skin_fields, smooth_step
 from core.synthesis.people import Person
-
-SPECULAR_F0 = 0.08  # reflectance at normal incidence of `Relief.specular` = 1, as in the game engines' "specular"
-SKIN_F0 = 0.028  # of skin, refractive index 1.4
 
 # Heights in millimetres where the feature's map is 1; of the order that replicas of skin show (lines of the micro
 # relief 0.02 to 0.2 mm deep), and otherwise by eye.
