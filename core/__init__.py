@@ -31,6 +31,7 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     errors, color, mesh, materials, camera, checkpoints, photo
     head, atlas, flame, render, render_pytorch3d, lighting, landmarks, quality
     synthesis, albedo
+    key_expressions
     fitting, texture, generation
     avatar
     transfer
