@@ -2,7 +2,8 @@
 
 A ``.likeness`` file is a zip archive whose entries are stored without compression: ``avatar.json``
 (names, provenance, quality report, image size of the camera), ``parameters.safetensors`` (numbers,
-among them the latent of the albedo generator) and one PNG per texture map. It is data, never code,
+among them the latent of the albedo generator) and one PNG per texture map, or per layer of one; heights
+are 16-bit greyscale, in the unit of `Materials` and with 32768 for 0. It is data, never code,
 and the same avatar gives the same bytes: fixed time stamps, fixed order, sorted keys. How long the
 stages took is deliberately not part of it, so that the same photo gives the same file on every run.
 """
@@ -32,8 +33,9 @@ from core.materials import Materials
 from core.quality import Finding
 
 LIKENESS_VERSION = "0.1.0"
-# 2 added the latent, the labels and the truncation; files of version 1 are read as heads without them.
-FORMAT_VERSION = 2
+# 2 added the latent, the labels and the truncation, 3 the maps of how skin takes light and of its relief; older files
+# are read as heads without them.
+FORMAT_VERSION = 3
 
 # The fitted expression and pose of a photo, or the relaxed face that riggers want.
 ExpressionChoice = Literal["fitted", "neutral"]
@@ -128,16 +130,42 @@ class Avatar:
 # -- The file -----------------------------------------------------------------------------------
 
 JSON_ENTRY, TENSORS_ENTRY = "avatar.json", "parameters.safetensors"
-# field of Materials -> (mode of the PNG, may be absent)
-MAPS: dict[str, tuple[str, bool]] = {
-    "skin_albedo": ("RGB", False),
-    "skin_roughness": ("L", False),
-    "eye_albedo": ("RGB", False),
-    "mouth_albedo": ("RGB", False),
-    "lash_albedo": ("RGBA", False),
-    "skin_photo": ("RGB", True),
-    "skin_normal": ("RGB", True),
+HEIGHT_ZERO = 1 << 15  # what is stored for a height of 0
+
+
+@dataclass(frozen=True)
+class _MapKind:
+    """How a field of `Materials` is stored. mode: of its pictures; ``I;16`` is a layer of int16 numbers, each plus
+    32768. layers: how many pictures. since: the version of the file format that has it. optional: may be absent."""
+
+    mode: Literal["L", "RGB", "RGBA", "I;16"]
+    optional: bool = True
+    layers: int = 1
+    since: int = 1
+
+
+MAPS: dict[str, _MapKind] = {
+    "skin_albedo": _MapKind("RGB", optional=False),
+    "skin_roughness": _MapKind("L", optional=False),
+    "eye_albedo": _MapKind("RGB", optional=False),
+    "mouth_albedo": _MapKind("RGB", optional=False),
+    "lash_albedo": _MapKind("RGBA", optional=False),
+    "skin_photo": _MapKind("RGB"),
+    "skin_normal": _MapKind("RGB"),
+    "skin_diffuse_normal": _MapKind("RGB", since=3),
+    "skin_specular": _MapKind("L", since=3),
+    "skin_translucency": _MapKind("L", since=3),
+    "skin_occlusion": _MapKind("L", since=3),
+    "skin_displacement": _MapKind("I;16", since=3),
+    "skin_wrinkles": _MapKind("I;16", layers=2, since=3),
 }
+
+
+def _entries_of(name: str) -> list[str]:
+    """The names in the archive of a map's pictures."""
+    layers = MAPS[name].layers
+    return [f"{name}.png"] if layers == 1 else [f"{name}_{layer}.png" for layer in range(layers)]
+
 
 # Far above anything Likeness writes, far below what would trouble a server.
 MAX_FILE_BYTES = 192 * 2**20
@@ -148,6 +176,10 @@ MAX_COEFFICIENTS = 4096
 MAX_TEXT = 2000
 MAX_ITEMS = 256
 MAX_TRUNCATION = 10.0
+
+# Bits per channel, by the mode of the picture, and the byte of a PNG that says it (in IHDR, its first chunk).
+PNG_DEPTH = {"L": 8, "RGB": 8, "RGBA": 8, "I;16": 16}
+PNG_DEPTH_AT = 24
 
 
 def save_avatar(avatar: Avatar, target: str | Path | io.BufferedIOBase) -> None:
@@ -214,7 +246,8 @@ def _avatar_bytes(avatar: Avatar) -> bytes:
     for name in MAPS:
         image = getattr(avatar.materials, name)
         if image is not None:
-            entries[f"{name}.png"] = _png_bytes(image)
+            for layer, entry in enumerate(_entries_of(name)):
+                entries[entry] = _png_bytes(image[layer : layer + 1] if image.dtype == torch.int16 else image)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in entries.items():
@@ -227,6 +260,8 @@ def _avatar_bytes(avatar: Avatar) -> bytes:
 
 
 def _png_bytes(image: Tensor) -> bytes:
+    if image.dtype == torch.int16:
+        image = (image.int() + HEIGHT_ZERO).to(torch.uint16)
     pixels = image.detach().cpu().permute(1, 2, 0).contiguous().numpy()
     buffer = io.BytesIO()
     # Level 3 is within a few per cent of the default's size at a fraction of its time.
@@ -268,13 +303,18 @@ def load_avatar(source: str | Path | bytes) -> Avatar:
             f"{label} was saved by a newer version of Likeness (file format {version:g}, this program reads up to "
             f"{FORMAT_VERSION}). Update Likeness to open it."
         )
-    listed, present = document.values.get("maps"), [name for name in MAPS if f"{name}.png" in entries]
+    listed = document.values.get("maps")
+    present = [name for name in MAPS if any(entry in entries for entry in _entries_of(name))]
     if listed != present:
-        raise _damaged(label, f"it should hold the maps {listed!r:.200} but holds {', '.join(present)}")
+        raise _damaged(label, f"it should hold the maps {listed!r:.400} but holds {', '.join(present)}")
     tensors = _read_tensors(label, entries[TENSORS_ENTRY])
-    images = {name: _read_map(label, name, MAPS[name][0], entries[f"{name}.png"]) for name in present}
-    if "skin_photo" in images and images["skin_photo"].shape != images["skin_albedo"].shape:
-        raise _damaged(label, "skin_photo.png and skin_albedo.png differ in size")
+    early = [name for name in present if MAPS[name].since > version]
+    if early:
+        raise _damaged(label, f"it holds the maps {', '.join(early)}, which its file format {version:g} does not have")
+    images = {name: _read_layers(label, name, entries) for name in present}
+    for one, other in (("skin_photo", "skin_albedo"), ("skin_diffuse_normal", "skin_normal")):
+        if one in images and other in images and images[one].shape != images[other].shape:
+            raise _damaged(label, f"{one}.png and {other}.png differ in size")
     missing = {"shape", "expression", "joint_rotations"} - tensors.keys()
     if missing:
         raise _damaged(label, f"{TENSORS_ENTRY} lacks {', '.join(sorted(missing))}")
@@ -310,7 +350,7 @@ def _read_entries(label: str, data: bytes) -> dict[str, bytes]:
             "Choose a file that Likeness saved; a photo goes to `reconstruct` instead."
         )
     allowed = {JSON_ENTRY: MAX_JSON_BYTES, TENSORS_ENTRY: MAX_TENSOR_BYTES} | {
-        f"{name}.png": MAX_FILE_BYTES for name in MAPS
+        entry: MAX_FILE_BYTES for name in MAPS for entry in _entries_of(name)
     }
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -335,7 +375,7 @@ def _read_entries(label: str, data: bytes) -> dict[str, bytes]:
                     raise _too_large(f"{label}, entry {info.filename},", info.file_size, allowed[info.filename])
             if sum(info.file_size for info in infos) > len(data):
                 raise _damaged(label, "its entries overlap")
-            needed = {JSON_ENTRY, TENSORS_ENTRY} | {f"{k}.png" for k, (_, optional) in MAPS.items() if not optional}
+            needed = {JSON_ENTRY, TENSORS_ENTRY} | {f"{name}.png" for name, kind in MAPS.items() if not kind.optional}
             missing = sorted(needed - set(names))
             if missing:
                 raise _damaged(label, f"it lacks {', '.join(missing)}")
@@ -398,20 +438,35 @@ def _shaped(label: str, tensors: Mapping[str, Tensor], name: str, expected: tupl
     return tensor
 
 
-def _read_map(label: str, name: str, mode: str, data: bytes) -> Tensor:
+def _read_layers(label: str, name: str, entries: Mapping[str, bytes]) -> Tensor:
+    """A map from its pictures, which must all be there and of one size."""
+    kind, layers = MAPS[name], []
+    for entry in _entries_of(name):
+        if entry not in entries:
+            raise _damaged(label, f"it lacks {entry}")
+        layers.append(_read_picture(label, entry, kind.mode, entries[entry]))
+        if layers[-1].shape != layers[0].shape:
+            raise _damaged(label, f"{entry} and {_entries_of(name)[0]} differ in size")
+    image = torch.cat(layers) if len(layers) > 1 else layers[0]
+    return (image.int() - HEIGHT_ZERO).to(torch.int16) if kind.mode == "I;16" else image
+
+
+def _read_picture(label: str, entry: str, mode: str, data: bytes) -> Tensor:
     try:
         # The size is in the header: refuse before a single pixel is unpacked.
         image = Image.open(io.BytesIO(data), formats=["PNG"])
         width, height = image.size
-        if width != height or not 1 <= width <= MAX_MAP_SIDE_PX or image.mode != mode:
+        # Where Pillow knows no mode of the file's depth it would round in silence: the depth stands in the header too.
+        depth = data[PNG_DEPTH_AT]
+        if width != height or not 1 <= width <= MAX_MAP_SIDE_PX or image.mode != mode or depth != PNG_DEPTH[mode]:
             raise _damaged(
                 label,
-                f"{name}.png is {width} x {height} in mode {image.mode}, "
-                f"expected a square of at most {MAX_MAP_SIDE_PX} in mode {mode}",
+                f"{entry} is {width} x {height} in mode {image.mode} with {depth} bits, "
+                f"expected a square of at most {MAX_MAP_SIDE_PX} in mode {mode} with {PNG_DEPTH[mode]} bits",
             )
         pixels = np.array(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise _damaged(label, f"{name}.png is broken ({error})") from error
+        raise _damaged(label, f"{entry} is broken ({error})") from error
     return torch.from_numpy(pixels.reshape(height, width, -1)).permute(2, 0, 1).contiguous()
 
 

@@ -108,6 +108,75 @@ def test_files_of_version_1_are_heads_without_a_latent(avatar: Avatar, data: byt
     assert_same(avatar, load_avatar(odd))
 
 
+def with_all_maps(avatar: Avatar, side: int = 32) -> Avatar:
+    """How skin takes light and how it is shaped, at sizes of their own, heights to both ends of their range."""
+    generator = torch.Generator().manual_seed(5)
+
+    def noise(channels: int, size: int) -> torch.Tensor:
+        return torch.randint(0, 256, (channels, size, size), dtype=torch.uint8, generator=generator)
+
+    def heights(layers: int, size: int) -> torch.Tensor:
+        values = torch.randint(-(1 << 15), 1 << 15, (layers, size, size), dtype=torch.int16, generator=generator)
+        values[:, 0, :3] = torch.tensor([-(1 << 15), 0, (1 << 15) - 1], dtype=torch.int16)
+        return values
+
+    return replace(
+        avatar,
+        materials=replace(
+            avatar.materials,
+            skin_normal=noise(3, side),
+            skin_diffuse_normal=noise(3, side),
+            skin_specular=noise(1, side),
+            skin_translucency=noise(1, side // 4),
+            skin_occlusion=noise(1, side // 2),
+            skin_displacement=heights(1, side * 2),
+            skin_wrinkles=heights(2, side // 2),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def full(avatar: Avatar) -> bytes:
+    return saved(with_all_maps(avatar))
+
+
+def test_round_trip_of_every_map(avatar: Avatar, full: bytes):
+    assert all(image is not None for image in vars(with_all_maps(avatar).materials).values())
+    assert_same(with_all_maps(avatar), load_avatar(full))
+    assert saved(load_avatar(full)) == full
+    for name in ("skin_normal", "skin_specular", "skin_displacement", "skin_wrinkles"):
+        one = replace(avatar, materials=replace(avatar.materials, **{name: vars(load_avatar(full).materials)[name]}))
+        assert_same(one, load_avatar(saved(one)))
+
+
+def test_heights_are_stored_as_16_bit_pictures(avatar: Avatar, full: bytes):
+    maps = with_all_maps(avatar).materials
+    assert maps.skin_displacement is not None and maps.skin_wrinkles is not None
+    layers = {"skin_displacement": maps.skin_displacement[0]}
+    layers |= {f"skin_wrinkles_{i}": layer for i, layer in enumerate(maps.skin_wrinkles)}
+    with zipfile.ZipFile(io.BytesIO(full)) as archive:
+        for name, layer in layers.items():
+            picture = Image.open(io.BytesIO(archive.read(f"{name}.png")))
+            assert picture.mode == "I;16"
+            assert np.array_equal(np.asarray(picture).astype(int) - 32768, layer.numpy())
+
+
+def test_a_displacement_of_4096_texels_fits(avatar: Avatar):
+    """The roughest there can be: noise, which no PNG makes smaller."""
+    noise = torch.randint(-(1 << 15), 1 << 15, (1, 4096, 4096), dtype=torch.int16)
+    assert_same(large := replace(avatar, materials=replace(avatar.materials, skin_displacement=noise)),
+                load_avatar(data := saved(large)))  # fmt: skip
+    assert len(data) < MAX_FILE_BYTES / 4
+
+
+def test_files_of_version_2_are_heads_without_relief(avatar: Avatar, data: bytes, full: bytes):
+    for version in (1, 2):
+        assert_same(avatar, load_avatar(with_json(data, lambda d, v=version: d.update(format_version=v))))
+        refuses(
+            with_json(full, lambda d, v=version: d.update(format_version=v)), f"file format {version} does not have"
+        )
+
+
 def test_round_trip_through_a_path(avatar: Avatar, data: bytes, tmp_path: Path):
     path = tmp_path / "ada.likeness"
     save_avatar(avatar, path)
@@ -340,6 +409,50 @@ def test_wrong_pictures(data: bytes):
     refuses(edited(data, lambda e: e.update({"skin_albedo.png": png("RGBA", (32, 32))})), "RGBA")
     refuses(edited(data, lambda e: e.update({"skin_albedo.png": png("RGB", (32, 32), "JPEG")})), "broken")
     refuses(edited(data, lambda e: e.update({"skin_photo.png": png("RGB", (16, 16))})), "differ in size")
+
+
+def test_wrong_reflectance_and_relief(full: bytes):
+    def png(array: np.ndarray) -> bytes:
+        buffer = io.BytesIO()
+        Image.fromarray(array).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def deep_rgb(side: int) -> bytes:
+        """Three channels of 16 bits, which Pillow would round to 8 in silence."""
+        rows = b"".join(b"\0" + bytes(6 * side) for _ in range(side))
+        parts = [(b"IHDR", struct.pack(">IIBBBBB", side, side, 16, 2, 0, 0, 0)), (b"IDAT", zlib.compress(rows))]
+        chunks = [*parts, (b"IEND", b"")]
+        packed = [struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks]
+        return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+    grey, deep = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint16)
+    colour = np.zeros((16, 16, 3), np.uint8)
+    wrong = {
+        "skin_displacement.png": [
+            (grey, "mode L with 8 bits"),
+            (colour, "RGB"),
+            (np.zeros((8, 16), np.uint16), "16 x"),
+        ],
+        "skin_wrinkles_1.png": [(grey, "mode L"), (np.zeros((8, 8), np.uint16), "differ in size")],
+        "skin_specular.png": [(deep, "I;16 with 16 bits"), (colour, "RGB")],
+        "skin_translucency.png": [(deep, "I;16"), (colour, "RGB")],
+        "skin_occlusion.png": [(deep, "I;16"), (np.zeros((8, 9), np.uint8), "9 x 8")],
+        "skin_diffuse_normal.png": [
+            (grey, "mode L"),
+            (deep, "I;16"),
+            (deep_rgb(16), "RGB with 16 bits"),
+            (colour, "differ"),
+        ],
+        "skin_albedo.png": [(deep_rgb(32), "with 16 bits")],
+    }
+    for entry, cases in wrong.items():
+        for content, word in cases:
+            picture = content if isinstance(content, bytes) else png(content)
+            refuses(edited(full, lambda e, x=(entry, picture): e.update([x])), entry, word)
+        refuses(edited(full, lambda e, entry=entry: e.update({entry: e[entry][:-30]})), entry)
+        refuses(edited(full, lambda e, entry=entry: e.pop(entry)), entry.removesuffix(".png").removesuffix("_1"))
+    refuses(edited(full, lambda e: e.update({"skin_wrinkles_2.png": png(deep)})), "does not belong")
+    refuses(edited(full, lambda e: e.update({"skin_wrinkles.png": png(deep)})), "does not belong")
 
 
 @pytest.mark.parametrize(
