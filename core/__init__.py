@@ -29,7 +29,7 @@ Imports go ``app -> editing -> core``, never back. Inside core a module imports 
 above it, or before it in its row, in this list, which `tests/test_imports.py` reads and enforces:
 
     errors, color, mesh, materials, camera, checkpoints, photo
-    head, atlas, flame, render, render_pytorch3d, lighting, landmarks, quality
+    head, atlas, flame, raster, shading, occlusion, environment, render, render_pytorch3d, lighting, landmarks, quality
     synthesis, albedo
     key_expressions
     fitting, texture, generation
