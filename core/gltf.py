@@ -4,10 +4,19 @@ The writer is our own (the format is a JSON header and a block of numbers) becau
 that could do it write dense morph targets: sparse accessors make the file several times smaller.
 Section numbers refer to the glTF 2.0 specification, Khronos 2021. The head frame is glTF's own
 (+Y up, +Z forward, metres; 3.3), so only texture coordinates change: v is flipped here.
+
+How skin takes light is told in extensions that loaders know, and the rest in `extras.likeness` of the skin's material:
+
+    translucency  in the blue channel of the texture of roughness, which glTF reads as metalness and multiplies by zero
+    diffuseNormal "blur": light from below the skin follows the same normals, blurred
+    wrinkles      textures: one normal map for each layer of lines, of what it adds at its fullest, by which to multiply
+                  slopes with `scale`; families: what folds where (`core.key_expressions`), with the mask of family f in
+                  component f % 4 of the vertex attribute _WRINKLES_(f // 4)
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import math
@@ -24,9 +33,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from core.atlas import interpolate
 from core.avatar import LIKENESS_VERSION, Avatar, ExpressionChoice
+from core.color import linear_to_srgb
 from core.head import PART_TEXTURE, PARTS, HeadModel
+from core.key_expressions import FAMILIES, family_masks
+from core.materials import DISPLACEMENT_UNIT_M, SPECULAR_F0, Materials
 from core.mesh import face_normals, texture_gradients
+from core.synthesis.relief import normal_map
 
 # Names of constants from section 3.6 and 5.
 UNSIGNED_BYTE, UNSIGNED_SHORT, UNSIGNED_INT, FLOAT = 5121, 5123, 5125, 5126
@@ -59,12 +73,33 @@ SURFACES = {
     "lashes": Surface(roughness=0.9, ior=1.5, double_sided=True),
 }
 
+# Where it is known how skin takes light, its reflectance at normal incidence is a texture: KHR_materials_specular
+# multiplies the 0.04 of a refractive index of 1.5, glTF's default, by factor and texture.
+SPECULAR_FACTOR = SPECULAR_F0 / 0.04
+# Down on the face, seen against the light. KHR_materials_sheen takes from the skin what the sheen gives, by its albedo:
+# 0.04 adds at most 0.02 to what the edge of the face reflects, and 0.002 where it is seen from the front.
+PEACH_FUZZ = {"sheenColorFactor": [0.04, 0.036, 0.032], "sheenRoughnessFactor": 0.5}
+# A film of tears over cornea and white, below it a surface that is not smooth; moist lips, as far as a texture says.
+CORNEA, EYE_ROUGHNESS = {"clearcoatFactor": 1.0, "clearcoatRoughnessFactor": 0.03}, 0.45
+MOIST_LIPS = {"clearcoatFactor": 0.35, "clearcoatRoughnessFactor": 0.28}
+
 # A file with maps of 1024 px stays within this. What the geometry leaves is shared among the maps by
-# their texels, and each is a JPEG of the best quality that fits its share; roughness is one smooth
-# channel and needs less. Above 92 a JPEG of skin grows fast and looks the same.
+# their texels, and each is a JPEG of the best quality that fits its share; smooth maps need less.
+# Above 92 a JPEG of skin grows fast and looks the same.
 BUDGET_BYTES, BUDGET_TEXTURE_PX = 3_000_000, 1024
 JPEG_QUALITIES = (92, 90, 87, 85, 80, 75, 70, 60, 50, 40, 30)
-SHARE_PER_TEXEL = {"skin_roughness": 0.25}
+SHARE_PER_TEXEL = {"skin_roughness": 0.25, "lips": 0.1, "skin_orm": 0.7, "skin_specular": 0.3}
+SHARE_PER_TEXEL |= {"skin_wrinkles_0": 0.4, "skin_wrinkles_1": 0.4}
+# Normals are worth more where the rest of the surface is drawn as finely. Pores and fine lines of a random head, tilted
+# by 1.8 degrees on average, are off by 1.1 degrees after a JPEG of 92 and by 0.8 after one of 97 (correlation of the
+# slopes 0.94 and 0.97; the 8 bits of the map cost 0.3 degrees in any picture). Lines of expressions, two or three times
+# as steep, are off by 0.5 at 92.
+FINE_NORMALS_QUALITIES, FINE_NORMALS_SHARE = (97, 96, 95), 1.2
+
+# Texels a side, at most, of maps that are made for the file.
+SMOOTH_PX, WRINKLES_PX, LIPS_PX = 512, 512, 256
+# What is in the texture of roughness where a map is missing: nothing in the way of light, a cheek's translucency.
+NO_OCCLUSION, SOME_TRANSLUCENCY = 255, 128
 
 # Morph offsets below these are left out: a hundredth of a micrometre is rounding noise, and nobody
 # sees a normal that is off by half a degree, but it would cost 0.2 MB.
@@ -138,9 +173,16 @@ def glb_bytes(
             "indices": file.accessor(part.indices, part.index_type, "SCALAR", ELEMENT_ARRAY_BUFFER),
             "targets": targets,
         }
-        if name == "skin" and avatar.materials.skin_normal is not None:
-            tangents = _tangents(part, rest, normals)
-            primitives[name]["attributes"]["TANGENT"] = file.accessor(tangents, FLOAT, "VEC4", ARRAY_BUFFER)
+        if name == "skin":
+            attributes, maps = primitives[name]["attributes"], avatar.materials
+            if maps.skin_normal is not None or maps.skin_wrinkles is not None:
+                tangents = _tangents(part, rest, normals)
+                attributes["TANGENT"] = file.accessor(tangents, FLOAT, "VEC4", ARRAY_BUFFER)
+            if maps.skin_wrinkles is not None:
+                for n, masks in enumerate(_wrinkle_masks(head, part)):
+                    attributes[f"_WRINKLES_{n}"] = file.accessor(
+                        masks, UNSIGNED_BYTE, "VEC4", ARRAY_BUFFER, normalized=True
+                    )
     # The names are a convention that every loader follows (3.7.2.2, implementation note).
     mesh: dict[str, Any] = {"name": "LikenessHead", "primitives": list(primitives.values())}
     if head.expression_names:
@@ -317,6 +359,14 @@ def _tangents(part: _Part, rest: Tensor, normals: Tensor) -> NDArray[np.float32]
     return torch.cat([tangent, side[:, None]], 1).numpy().astype(np.float32)
 
 
+def _wrinkle_masks(head: HeadModel, part: _Part) -> list[NDArray[np.uint8]]:
+    """How far each family of wrinkles reaches, 0..255, at the vertices of a part, four families at a time; as many
+    attributes for every head, the last filled up with zeros."""
+    masks = (family_masks(head).clamp(0, 1) * 255).round().byte().cpu().numpy()[part.vertex]
+    masks = np.pad(masks, ((0, 0), (0, -masks.shape[1] % 4)))
+    return [np.ascontiguousarray(masks[:, start : start + 4]) for start in range(0, masks.shape[1], 4)]
+
+
 def _normals(head: HeadModel, rest: Tensor, moved: list[_Moved] | None) -> tuple[Tensor, list[Tensor] | None]:
     """Unit normals ``[V, 3]`` of the rest vertices, and what each expression at weight 1 adds to those it moves."""
     flat = face_normals(rest, head.faces, normalise=False)
@@ -411,10 +461,7 @@ def _add_materials(
     base = {"skin": maps.skin_albedo, "mouth": maps.mouth_albedo, "eye": maps.eye_albedo, "lash": maps.lash_albedo}
     images = {f"{name}_base_color": base[name] for name in dict.fromkeys(PART_TEXTURE[part] for part in parts)}
     if "skin" in parts:
-        # Green is roughness; blue, metalness, is multiplied by a factor of zero (3.9.2), so grey will do.
-        images["skin_roughness"] = maps.skin_roughness
-        if maps.skin_normal is not None:
-            images["skin_normal"] = maps.skin_normal
+        images |= _skin_images(head, maps)
     inside = bool((head.uv >= 0).all() and (head.uv <= 1).all())
     wrap = CLAMP_TO_EDGE if inside else REPEAT
     file.json["samplers"] = [
@@ -434,13 +481,20 @@ def _add_materials(
             "roughnessFactor": surface.roughness,
         }
         material: dict[str, Any] = {"name": part, "pbrMetallicRoughness": pbr}
+        extensions: dict[str, Any] = {}
+        if surface.ior != 1.5 and not (part == "skin" and "skin_specular" in textures):
+            extensions["KHR_materials_ior"] = {"ior": surface.ior}
         if part == "skin":
-            pbr["metallicRoughnessTexture"] = {"index": textures["skin_roughness"]}
+            pbr["metallicRoughnessTexture"] = {"index": textures.get("skin_orm", textures.get("skin_roughness"))}
             if "skin_normal" in textures:
                 material["normalTexture"] = {"index": textures["skin_normal"]}
-        if surface.ior != 1.5:
-            material["extensions"] = {"KHR_materials_ior": {"ior": surface.ior}}
-            file.json["extensionsUsed"] = ["KHR_materials_ior"]
+            _describe_skin(material, extensions, textures)
+        if part == "eyes" and _takes_light(maps):
+            pbr["roughnessFactor"] = EYE_ROUGHNESS
+            extensions["KHR_materials_clearcoat"] = CORNEA
+        if extensions:
+            material["extensions"] = extensions
+            file.json["extensionsUsed"] = sorted({*file.json.get("extensionsUsed", []), *extensions})
         if part == "lashes":
             # Blended, because hairs thinner than a pixel vanish or flicker under an alpha test.
             material["alphaMode"] = "BLEND"
@@ -450,15 +504,143 @@ def _add_materials(
     return materials
 
 
+def _describe_skin(material: dict[str, Any], extensions: dict[str, Any], textures: dict[str, int]) -> None:
+    """Add what is known of how skin takes light to its material."""
+    extras: dict[str, Any] = {}
+    if "skin_specular" in textures:
+        extensions["KHR_materials_specular"] = {
+            "specularColorFactor": [SPECULAR_FACTOR] * 3,
+            "specularColorTexture": {"index": textures["skin_specular"]},
+        }
+    if "skin_orm" in textures:
+        material["occlusionTexture"] = {"index": textures["skin_orm"]}
+        extensions["KHR_materials_sheen"] = PEACH_FUZZ
+        extras |= {"translucency": "metallicRoughness.b", "diffuseNormal": "blur"}
+    if "lips" in textures:
+        extensions["KHR_materials_clearcoat"] = MOIST_LIPS | {"clearcoatTexture": {"index": textures["lips"]}}
+    layers = [index for name, index in textures.items() if name.startswith("skin_wrinkles_")]
+    if layers:
+        families = [{"name": f.name, "layer": f.layer, "gains": dict(f.gains)} for f in FAMILIES]
+        extras["wrinkles"] = {"textures": layers, "scale": 1.0, "families": families}
+    if extras:
+        material["extras"] = {"likeness": extras}
+
+
+def _takes_light(maps: Materials) -> bool:
+    """Whether more is known of the skin than colour, roughness and normals."""
+    return any(image is not None for image in (maps.skin_specular, maps.skin_translucency, maps.skin_occlusion))
+
+
+def _skin_images(head: HeadModel, maps: Materials) -> dict[str, Tensor]:
+    """The skin's maps beside its colour, as the file has them. Those that are made here are made once for the maps
+    that they are made from, so that their pictures are packed once too."""
+    images: dict[str, Tensor] = {}
+    if not _takes_light(maps):
+        # Green is roughness; blue, metalness, is multiplied by a factor of zero (3.9.2), so grey will do.
+        images["skin_roughness"] = maps.skin_roughness
+    else:
+        channels = (maps.skin_occlusion, maps.skin_roughness, maps.skin_translucency)
+        images["skin_orm"] = _derived("orm", maps.skin_roughness, channels, lambda: _occlusion_roughness(*channels))
+        specular = maps.skin_specular
+        if specular is not None:
+            images["skin_specular"] = _derived("srgb", specular, (specular,), lambda: _srgb_coded(specular))
+        if "lips" in head.region_names:
+            images["lips"] = _LIPS.get(head, lambda: _lip_mask(head))
+    if maps.skin_normal is not None:
+        images["skin_normal"] = maps.skin_normal
+    wrinkles = maps.skin_wrinkles
+    if wrinkles is not None:
+        for layer in range(len(wrinkles)):
+            made = functools.partial(_layer_normals, head, wrinkles[layer])
+            images[f"skin_wrinkles_{layer}"] = _derived(f"normals {layer}", wrinkles, (wrinkles, head), made)
+    return images
+
+
+def _occlusion_roughness(occlusion: Tensor | None, roughness: Tensor, translucency: Tensor | None) -> Tensor:
+    """Red occlusion, green roughness, blue translucency, on one map of at most `SMOOTH_PX`."""
+    maps = (occlusion, roughness, translucency)
+    side = min(SMOOTH_PX, max(image.shape[-1] for image in maps if image is not None))
+    missing = (NO_OCCLUSION, 0, SOME_TRANSLUCENCY)
+    channels = [
+        torch.full((1, side, side), float(level)) if image is None else _resized(image.float(), side)
+        for image, level in zip(maps, missing, strict=True)
+    ]
+    return torch.cat(channels).round().byte()
+
+
+def _srgb_coded(specular: Tensor) -> Tensor:
+    """Linear values 0..255 as the file wants colours: reduced in linear light, then coded."""
+    small = _resized(specular.float(), min(SMOOTH_PX, specular.shape[-1]))
+    return (linear_to_srgb(small / 255) * 255).round().byte()
+
+
+def _layer_normals(head: HeadModel, layer: Tensor) -> Tensor:
+    """The normals of one layer of wrinkles. On the mean head, whatever the person's shape: slopes differ by a few per
+    cent, and the maps serve all shapes that a person is given."""
+    metres = layer.float() * DISPLACEMENT_UNIT_M
+    return normal_map(head, _resized(metres[None], min(WRINKLES_PX, layer.shape[-1]))[0])
+
+
+_LIPS: _Kept[HeadModel, Tensor] = _Kept()
+
+
+def _lip_mask(head: HeadModel) -> Tensor:
+    """Where the lips are, 0..255."""
+    mask = interpolate(head, head.region("lips")[:, None], LIPS_PX).permute(2, 0, 1)
+    return (mask.clamp(0, 1) * 255).round().byte()
+
+
+def _resized(image: Tensor, side: int) -> Tensor:
+    """A map ``[C, H, W]`` of floats at another size, filtered where it shrinks."""
+    if image.shape[1:] == (side, side):
+        return image
+    return torch.nn.functional.interpolate(image[None], size=(side, side), mode="bilinear", antialias=True)[0]
+
+
+class _Made:
+    """Maps made from others, by name, with what they were made from: the objects, and the versions of tensors."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.entries: dict[str, tuple[list[tuple[weakref.ref[Any], int]], Tensor]] = {}
+
+
+_MADE: _Kept[Tensor, _Made] = _Kept()
+
+
+def _derived(name: str, owner: Tensor, sources: Sequence[Any], make: Callable[[], Tensor]) -> Tensor:
+    """What `make` makes from the sources, kept while the owner, one of them, lives and nobody writes to any of them."""
+    kept = _MADE.get(owner, _Made)
+    used = [source for source in sources if source is not None]
+    versions = [0 if not torch.is_tensor(x) or x.is_inference() else x._version for x in used]
+    with kept.lock:
+        if name in kept.entries:
+            made_from, value = kept.entries[name]
+            if len(made_from) == len(used) and all(
+                ref() is source and then == now
+                for (ref, then), source, now in zip(made_from, used, versions, strict=True)
+            ):
+                return value
+        value = make()
+        kept.entries[name] = [(weakref.ref(x), version) for x, version in zip(used, versions, strict=True)], value
+    return value
+
+
 def _encode_maps(images: dict[str, Tensor], texture_px: int, room_bytes: int) -> dict[str, tuple[bytes, str]]:
     """Every map as a picture; together within `room_bytes` at 1024 px, in proportion to the area at other sizes."""
     encoded = {name: encode_map(image, texture_px, 0.0) for name, image in images.items() if image.shape[0] == 4}
     opaque = {name: image for name, image in images.items() if name not in encoded}
     room = room_bytes * (texture_px / BUDGET_TEXTURE_PX) ** 2 - sum(len(data) for data, _ in encoded.values())
     shares = {name: SHARE_PER_TEXEL.get(name, 1.0) for name in opaque}
+    finer: dict[str, tuple[int, ...]] = {}
+    if "skin_orm" in opaque and "skin_normal" in opaque:
+        finer["skin_normal"], shares["skin_normal"] = FINE_NORMALS_QUALITIES, FINE_NORMALS_SHARE
     texels = {name: min(image.shape[1], texture_px) * min(image.shape[2], texture_px) for name, image in opaque.items()}
     bytes_per_texel = max(0.0, room) / max(1.0, sum(texels[name] * shares[name] for name in opaque))
-    encoded |= {name: encode_map(image, texture_px, bytes_per_texel * shares[name]) for name, image in opaque.items()}
+    encoded |= {
+        name: encode_map(image, texture_px, bytes_per_texel * shares[name], finer.get(name, ()))
+        for name, image in opaque.items()
+    }
     return {name: encoded[name] for name in images}
 
 
@@ -477,11 +659,14 @@ class _Pictures:
 _PICTURES: _Kept[Tensor, _Pictures] = _Kept()
 
 
-def encode_map(image: Tensor, texture_px: int, bytes_per_texel: float) -> tuple[bytes, str]:
+def encode_map(
+    image: Tensor, texture_px: int, bytes_per_texel: float, finer: tuple[int, ...] = ()
+) -> tuple[bytes, str]:
     """A map ``[C, H, W]`` uint8 as the bytes of a picture and its MIME type.
 
     Reduced to `texture_px` where larger. PNG where it has alpha, otherwise a JPEG without chroma
-    subsampling, of the best quality that fits into `bytes_per_texel`. The last picture is kept while the tensor lives
+    subsampling, of the best quality that fits into `bytes_per_texel`. finer: qualities above the usual best to try
+    first. The last picture is kept while the tensor lives
     and nobody writes to it.
     """
     kept = _PICTURES.get(image, _Pictures)
@@ -498,7 +683,7 @@ def encode_map(image: Tensor, texture_px: int, bytes_per_texel: float) -> tuple[
         # A tiny picture is mostly header; its size is no reason to spoil it.
         room = max(4096, bytes_per_texel * texels)
         data, picture = b"", None
-        for quality in JPEG_QUALITIES:
+        for quality in (*finer, *JPEG_QUALITIES):
             # One that is known to be too large need not be made again, unless there is none smaller.
             if kept.sizes.get(quality, 0) > room and quality != JPEG_QUALITIES[-1]:
                 continue
@@ -637,9 +822,16 @@ class _File:
         return self.append("bufferViews", view)
 
     def accessor(
-        self, values: NDArray[Any], component: int, kind: str, target: int | None = None, bounds: bool = False
+        self,
+        values: NDArray[Any],
+        component: int,
+        kind: str,
+        target: int | None = None,
+        bounds: bool = False,
+        normalized: bool = False,
     ) -> int:
-        """A dense accessor of one row per element. `bounds`: with minimum and maximum, as stored."""
+        """A dense accessor of one row per element. `bounds`: with minimum and maximum, as stored. `normalized`:
+        the largest whole number stands for 1."""
         stored = np.ascontiguousarray(values, DTYPES[component])
         accessor: dict[str, Any] = {
             "bufferView": self.view(stored.tobytes(), target),
@@ -647,6 +839,8 @@ class _File:
             "count": len(stored),
             "type": kind,
         }
+        if normalized:
+            accessor["normalized"] = True
         if bounds:
             accessor |= {"min": _float_list(stored.min(axis=0)), "max": _float_list(stored.max(axis=0))}
         return self.append("accessors", accessor)

@@ -21,14 +21,17 @@ from PIL import Image
 from pygltflib import GLTF2
 
 from core import gltf
+from core.atlas import atlas_lookup
 from core.avatar import Avatar
 from core.checkpoints import ASSETS, WEIGHTS
 from core.errors import FileError
 from core.gltf import encode_map, glb_bytes
 from core.head import PARTS, HeadModel, HeadParameters, load_head
+from core.key_expressions import FAMILIES, family_masks
 from core.materials import Materials
 from core.mesh import face_normals
-from tests.tiny_head import ARKIT_NAMES, make_avatar, make_materials, tiny_head
+from core.synthesis.relief import normal_map
+from tests.tiny_head import ARKIT_NAMES, make_avatar, make_detailed_materials, make_materials, tiny_head
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -441,6 +444,161 @@ def test_normal_map_is_written_when_there_is_one(head: HeadModel, avatar: Avatar
     assert validate(data, tmp_path)["issues"]["numErrors"] == 0
 
 
+# -- How skin takes light -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detailed(head: HeadModel, avatar: Avatar) -> Avatar:
+    return replace(avatar, materials=make_detailed_materials(64))
+
+
+@pytest.fixture(scope="module")
+def detailed_glb(head: HeadModel, detailed: Avatar) -> bytes:
+    return glb_bytes(head, detailed)
+
+
+def material_of(file: Glb, part: str) -> dict[str, Any]:
+    return file.json["materials"][file.primitives()[part]["material"]]
+
+
+def pixels(file: Glb, texture: dict[str, int]) -> np.ndarray:
+    return np.asarray(file.image(texture["index"])).astype(float)
+
+
+def unit_normals(coded: np.ndarray) -> np.ndarray:
+    vectors = coded / 127.5 - 1
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_all_maps_pass_the_validator_and_load(head: HeadModel, detailed_glb: bytes, tmp_path: Path):
+    report = validate(detailed_glb, tmp_path)
+    counts = {k: v for k, v in report["issues"].items() if k.startswith("num")}
+    assert counts["numErrors"] == counts["numWarnings"] == 0, report["issues"]["messages"][:5]
+    # No material refers to the layers of wrinkles, which is all that is found.
+    assert {message["code"] for message in report["issues"]["messages"]} <= {"UNUSED_OBJECT"}
+    assert report["info"]["drawCallCount"] == len(PARTS)
+    assert len(trimesh.load(io.BytesIO(detailed_glb), file_type="glb", process=False).to_geometry().faces) == len(
+        head.faces
+    )
+    loaded = GLTF2.load_from_bytes(detailed_glb)
+    assert loaded is not None and "KHR_materials_specular" in loaded.materials[0].extensions
+
+
+def test_reflectance_at_normal_incidence_is_the_map_s(head: HeadModel, detailed: Avatar, detailed_glb: bytes):
+    """By the formula of KHR_materials_specular: ((ior - 1) / (ior + 1))^2 * factor * texture, decoded from sRGB."""
+    file = Glb.parse(detailed_glb)
+    skin = material_of(file, "skin")
+    assert "KHR_materials_ior" not in skin["extensions"], "1.5, the default"
+    specular = skin["extensions"]["KHR_materials_specular"]
+    coded = pixels(file, specular["specularColorTexture"]) / 255
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    assert detailed.materials.skin_specular is not None
+    for factor in specular["specularColorFactor"]:
+        reflectance = ((1.5 - 1) / (1.5 + 1)) ** 2 * factor * linear
+        assert np.abs(reflectance - 0.08 * detailed.materials.skin_specular[0].numpy() / 255).max() < 0.001
+
+
+def test_one_texture_holds_occlusion_roughness_and_translucency(head: HeadModel, detailed: Avatar, detailed_glb: bytes):
+    file = Glb.parse(detailed_glb)
+    skin, maps = material_of(file, "skin"), detailed.materials
+    texture = skin["pbrMetallicRoughness"]["metallicRoughnessTexture"]
+    assert skin["occlusionTexture"]["index"] == texture["index"]
+    assert skin["pbrMetallicRoughness"]["metallicFactor"] == 0, "blue is free"
+    assert maps.skin_occlusion is not None and maps.skin_translucency is not None
+    expected = torch.cat([maps.skin_occlusion, maps.skin_roughness, maps.skin_translucency])
+    assert np.abs(pixels(file, texture) - expected.permute(1, 2, 0).numpy()).max() <= 6
+    assert skin["extras"]["likeness"]["translucency"] == "metallicRoughness.b"
+
+
+def test_maps_that_are_missing_change_nothing_else(head: HeadModel, avatar: Avatar, detailed: Avatar, tmp_path: Path):
+    """Each map alone: no occlusion is white, no translucency a cheek's, no specular map an index of refraction."""
+    full = detailed.materials
+    for name in ("skin_specular", "skin_occlusion", "skin_translucency", "skin_wrinkles"):
+        one = replace(avatar, materials=replace(avatar.materials, **{name: getattr(full, name)}))
+        data = glb_bytes(head, one)
+        file = Glb.parse(data)
+        skin = material_of(file, "skin")
+        picture = pixels(file, skin["pbrMetallicRoughness"]["metallicRoughnessTexture"])
+        if name == "skin_wrinkles":
+            assert picture.ndim == 2 and "occlusionTexture" not in skin
+            assert list(skin["extras"]["likeness"]) == ["wrinkles"] and "TANGENT" in json.dumps(file.json)
+        else:
+            assert name == "skin_occlusion" or picture[..., 0].min() >= 250
+            assert name == "skin_translucency" or np.abs(picture[..., 2] - 128).max() <= 8
+        specular = "KHR_materials_specular" in skin["extensions"]
+        assert specular == (name == "skin_specular") != ("KHR_materials_ior" in skin["extensions"])
+        assert "normalTexture" not in skin and "likeness" in skin["extras"]
+        assert validate(data, tmp_path)["issues"]["numErrors"] == 0
+    # What is no part of the file changes no byte of it.
+    shaped = replace(avatar, materials=replace(avatar.materials, skin_displacement=full.skin_displacement))
+    assert glb_bytes(head, shaped) == glb_bytes(head, avatar)
+
+
+def test_cornea_lips_and_down(head: HeadModel, avatar: Avatar, detailed_glb: bytes):
+    file, plain = Glb.parse(detailed_glb), Glb.parse(glb_bytes(head, avatar))
+    eyes = material_of(file, "eyes")
+    assert eyes["extensions"]["KHR_materials_clearcoat"]["clearcoatFactor"] == 1
+    rough = eyes["pbrMetallicRoughness"]["roughnessFactor"]
+    assert eyes["extensions"]["KHR_materials_clearcoat"]["clearcoatRoughnessFactor"] < 0.1 < rough
+    skin = material_of(file, "skin")["extensions"]
+    assert 0 < max(skin["KHR_materials_sheen"]["sheenColorFactor"]) <= 0.05
+    if "lips" in head.region_names:
+        moist = pixels(file, skin["KHR_materials_clearcoat"]["clearcoatTexture"])
+        lips = head.region("lips")
+        primitive = file.primitives()["skin"]
+        s, t = file.accessor(primitive["attributes"]["TEXCOORD_0"]).T * len(moist)
+        at = moist[t.astype(int).clip(0, len(moist) - 1), s.astype(int).clip(0, len(moist) - 1)]
+        place = file.accessor(primitive["attributes"]["POSITION"])
+        inside, away = at > 200, at < 20
+        assert inside.sum() > 20 and away.mean() > 0.8 and float(lips.mean()) < 0.2
+        assert np.ptp(place[inside, 1]) < 0.06 and np.ptp(place[inside, 0]) < 0.09, "a mouth, no more"
+    used = set(file.json["extensionsUsed"])
+    assert {name for m in file.json["materials"] for name in m.get("extensions", {})} == used
+    assert used >= {"KHR_materials_specular", "KHR_materials_sheen", "KHR_materials_clearcoat"}
+    assert plain.json["extensionsUsed"] == ["KHR_materials_ior"] and "extras" not in material_of(plain, "skin")
+
+
+def test_wrinkles_travel_as_normals_masks_and_gains(head: HeadModel, detailed: Avatar, detailed_glb: bytes):
+    file = Glb.parse(detailed_glb)
+    told = material_of(file, "skin")["extras"]["likeness"]["wrinkles"]
+    assert [(f["name"], f["layer"], f["gains"]) for f in told["families"]] == [
+        (f.name, f.layer, dict(f.gains)) for f in FAMILIES
+    ]
+    wrinkles = detailed.materials.skin_wrinkles
+    assert wrinkles is not None and told["scale"] == 1
+    for layer, texture in zip(wrinkles, told["textures"], strict=True):
+        got = unit_normals(np.asarray(file.image(texture)).astype(float))
+        expected = unit_normals(normal_map(head, layer.float() * 1e-6).permute(1, 2, 0).numpy())
+        angle = np.degrees(np.arccos(np.clip((got * expected).sum(-1), -1, 1)))
+        assert angle.mean() < 1.5
+    # Corner by corner, the masks of the model.
+    attributes = file.primitives()["skin"]["attributes"]
+    accessors = [file.json["accessors"][attributes[f"_WRINKLES_{n}"]] for n in range(-(-len(FAMILIES) // 4))]
+    assert all(a["normalized"] and a["componentType"] == 5121 and a["type"] == "VEC4" for a in accessors)
+    masks = np.concatenate([file.accessor(attributes[f"_WRINKLES_{n}"]) for n in range(len(accessors))], 1) / 255
+    corners = masks[file.accessor(file.primitives()["skin"]["indices"]).flatten()]
+    own = family_masks(head)[head.faces[head.part_faces("skin")].flatten()].numpy()
+    assert np.abs(corners[:, : len(FAMILIES)] - own).max() <= 0.51 / 255
+    assert not corners[:, len(FAMILIES) :].any()
+    assert not any("_WRINKLES_0" in p["attributes"] for name, p in file.primitives().items() if name != "skin")
+
+
+def test_normals_keep_their_slopes(head: HeadModel, avatar: Avatar):
+    """Fine relief, as lively as skin's: what the picture changes is small against how far the normals lean."""
+    noise = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.avg_pool2d(noise, 5, 1, 2)[0, 0] * 4e-4
+    coded = normal_map(head, smooth)
+    maps = replace(make_detailed_materials(64), skin_normal=coded, skin_diffuse_normal=None)
+    file = Glb.parse(glb_bytes(head, replace(avatar, materials=maps), texture_px=256))
+    got = unit_normals(pixels(file, material_of(file, "skin")["normalTexture"]))
+    want = unit_normals(coded.permute(1, 2, 0).numpy().astype(float))
+    inside = atlas_lookup(head, 256).inside.numpy()
+    error = np.degrees(np.arccos(np.clip((got * want).sum(-1), -1, 1)))[inside]
+    assert error.mean() < 1, error.mean()
+    slopes = [(normals[..., :2] / normals[..., 2:])[inside].flatten() for normals in (got, want)]
+    assert np.corrcoef(*slopes)[0, 1] > 0.93
+
+
 def test_maps_are_reduced_but_never_enlarged():
     image = torch.zeros(3, 64, 64, dtype=torch.uint8)
     assert Image.open(io.BytesIO(encode_map(image, 16, 1.0)[0])).size == (16, 16)
@@ -454,8 +612,8 @@ def test_jpeg_quality_follows_the_budget():
     assert encode_map(noise, 256, 1.0) == encode_map(noise, 256, 1.0)
 
 
-@pytest.mark.parametrize("normal_map", [False, True])
-def test_size_budget(head: HeadModel, avatar: Avatar, normal_map: bool):
+@pytest.mark.parametrize("more", ["none", "normals", "all"])
+def test_size_budget(head: HeadModel, avatar: Avatar, more: str):
     """At most 3 MB with every map at 1024 px and busier than real skin, which has less grain than this noise."""
     generator = torch.Generator().manual_seed(0)
 
@@ -472,8 +630,19 @@ def test_size_budget(head: HeadModel, avatar: Avatar, normal_map: bool):
         busy(3, 1024),
         busy(4, 256),
         None,
-        busy(3, 1024) if normal_map else None,
+        busy(3, 1024) if more != "none" else None,
     )
+    if more == "all":
+        heights = (busy(2, 1024).to(torch.int16) - 128) * 10
+        maps = replace(
+            maps,
+            skin_diffuse_normal=busy(3, 1024),
+            skin_specular=busy(1, 1024),
+            skin_translucency=busy(1, 1024),
+            skin_occlusion=busy(1, 1024),
+            skin_displacement=heights[:1],
+            skin_wrinkles=heights,
+        )
     assert len(glb_bytes(head, replace(avatar, materials=maps), idle=True)) <= 3_000_000
 
 
@@ -588,7 +757,30 @@ def test_what_is_kept_goes_with_the_head_it_belongs_to():
     del model
     glb_bytes(head, avatar)
     gc.collect()
-    assert (len(gltf._PICTURES) - maps, len(gltf._PARTS) - heads) == (len(vars(avatar.materials)) - 2, 1)
+    used = [image for name, image in vars(avatar.materials).items() if image is not None and name != "skin_photo"]
+    assert (len(gltf._PICTURES) - maps, len(gltf._PARTS) - heads) == (len(used), 1)
+
+
+def test_what_is_made_from_maps_is_kept_as_long_as_they(monkeypatch: pytest.MonkeyPatch):
+    head = replace(tiny_head())
+    avatar = replace(make_avatar(head), materials=make_detailed_materials())
+    made: list[int] = []
+    real = gltf._layer_normals
+    monkeypatch.setattr(gltf, "_layer_normals", lambda *a: made.append(1) or real(*a))
+    before = gc.collect() * 0 + len(gltf._MADE)
+    first = glb_bytes(head, avatar)
+    assert glb_bytes(head, replace(avatar, shape=avatar.shape + 0.1)) != first and len(made) == 2
+    assert glb_bytes(replace(head), fresh(avatar)) == first
+    gc.collect()
+    assert len(gltf._MADE) - before == 3  # of roughness, specular and wrinkles; none of the copies'
+    # A map that was written to is made anew, and so is what another map of the three changes.
+    wrinkles, occlusion = avatar.materials.skin_wrinkles, avatar.materials.skin_occlusion
+    assert wrinkles is not None and occlusion is not None
+    wrinkles[0] = 0
+    second = glb_bytes(head, avatar)
+    occlusion[:, :16] = 30
+    third = glb_bytes(head, avatar)
+    assert len({first, second, third}) == 3 and third == glb_bytes(replace(head), fresh(avatar))
 
 
 def test_many_threads_get_the_bytes_of_one():

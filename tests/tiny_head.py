@@ -8,6 +8,7 @@ four influences per vertex.
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -159,6 +160,27 @@ def make_materials(side: int = 32, seed: int = 0) -> Materials:
         lash_albedo=picture(4),
         skin_photo=picture(3),
         skin_normal=None,
+    )
+
+
+def make_detailed_materials(side: int = 32, seed: int = 0) -> Materials:
+    """`make_materials` with all maps of how skin takes light and of its relief, smooth as well: heights up to a
+    millimetre, normals that lean by up to 25 degrees."""
+    waves = make_materials(side, seed)
+    slopes = (waves.skin_albedo.float() - 128) / 300
+    blue = (1 + slopes[0] ** 2 + slopes[1] ** 2).rsqrt()
+    normals = torch.stack([slopes[0] * blue, slopes[1] * blue, blue])
+    coded = ((normals * 0.5 + 0.5) * 255).round().to(torch.uint8)
+    heights = (waves.mouth_albedo.float() - 128) * 8
+    return replace(
+        waves,
+        skin_normal=coded,
+        skin_diffuse_normal=coded,
+        skin_specular=waves.eye_albedo[:1] // 2,
+        skin_translucency=waves.eye_albedo[1:2],
+        skin_occlusion=waves.eye_albedo[2:],
+        skin_displacement=heights[:1].to(torch.int16),
+        skin_wrinkles=heights[1:].to(torch.int16),
     )
 
 
