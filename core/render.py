@@ -13,6 +13,7 @@ the skin map itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from core.atlas import atlas_lookup
 from core.camera import Camera
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import PART_TEXTURE, PARTS, HeadModel
-from core.materials import Materials
-from core.mesh import at_corners, texture_gradients, vertex_normals
-from core.occlusion import lamp_shadows
+from core.materials import SKIN_F0, SPECULAR_F0, Materials
+from core.mesh import at_corners, face_normals, texture_gradients, vertex_normals
+from core.occlusion import lamp_shadows, sky_visibility
 from core.occlusion import light_visibility as light_visibility
 from core.raster import NEAR_M as NEAR_M  # these by their old home too
 from core.raster import (
@@ -42,7 +44,18 @@ from core.raster import (
 )
 from core.raster import fragments as fragments
 from core.raster import interpolate as interpolate
-from core.shading import Light, attach_to_camera, bend_normals, diffuse_light, specular_light, studio_light
+from core.shading import (
+    Light,
+    Surface,
+    attach_to_camera,
+    bend_normals,
+    diffuse_light,
+    light_above,
+    light_below,
+    shade,
+    specular_light,
+    studio_light,
+)
 from core.shading import irradiance_basis as irradiance_basis
 from core.shading import sh_basis as sh_basis
 
@@ -280,16 +293,20 @@ def render_head(
     supersample: int = 2,
     background: tuple[float, float, float] | Float[Tensor, "3 H W"] = (0.92, 0.93, 0.94),
     shadows: bool = True,
+    specular_model: str = "ggx",
 ) -> Float[Tensor, "B 3 H W"]:
     """Pictures of whole heads, sRGB 0..1, without gradients.
 
     style: "textured" (materials lit by `light`), "albedo" (materials without light) or "clay" (one matt colour,
     needs no materials; lashes are left out). light: in the head frame; None is `studio_light` moving with the
     camera. background: sRGB, one colour or a picture. supersample: rendered so many times larger and averaged in
-    linear light. The normal map, where the materials have one, bends the light on the skin (`bend_normals`), not its
-    outline. shadows: of the directional lights, cast by everything but lashes (`light_visibility`). Lashes are
-    blended by their alpha over everything behind them, the nearest lash only. Raises ValueError for an unknown
-    style and for one whose materials are missing.
+    linear light. shadows: of the lamps, cast by everything but lashes (`occlusion.light_visibility`). specular_model:
+    of `shading.specular_light`. Lashes are blended by their alpha over everything behind them, the nearest lash only.
+    Raises ValueError for an unknown style and for one whose materials are missing.
+
+    Maps of the skin that the materials have are used: normals bend the light (`bend_normals`), not the outline;
+    specular albedo, translucency and occlusion as in `shading.Surface`. Where the skin's occlusion is known, that of
+    the mouth is worked out too. Without them heads look as they did before there were such maps.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")
@@ -319,7 +336,7 @@ def render_head(
             if here is not None and shadows:
                 visibility = lamp_shadows(here, vertices_b, casters, surface.position, surface.normals)
             result[b][:, surface.pixels] = _shade_head(
-                head, vertices_b, points_px[b], materials, here, visibility, style, surface
+                head, vertices_b, points_px[b], materials, here, visibility, style, surface, specular_model
             )
         return result, seen.depth.flatten(1)
 
@@ -347,12 +364,14 @@ def _shade_head(
     visibility: Tensor | None,
     style: str,
     surface: _Surface,
+    specular_model: str,
 ) -> Tensor:
     """Linear colour and alpha ``[4, N]`` of the covered pixels of one picture."""
     part = head.face_part.index_select(0, surface.rows)
-    normals = surface.normals
+    normals = diffuse_normals = surface.normals
     color = points_px.new_ones(4, part.shape[0])
     roughness = points_px.new_full((part.shape[0],), CLAY_ROUGHNESS)
+    known: dict[str, Tensor] = {}  # of the skin, where the materials say so
     if style == "clay" or materials is None:
         color[:3] = srgb_to_linear(points_px.new_tensor(CLAY_SRGB))[:, None]
     else:
@@ -368,26 +387,77 @@ def _shade_head(
             if not len(chosen):
                 continue
             uv, faces = surface.uv[chosen][None, None], surface.rows[chosen]
+
+            def sample(image: Tensor, uv: Tensor = uv, faces: Tensor = faces) -> Tensor:
+                level = mip_level(texels[faces] * image.shape[-1] ** 2)[None, None]
+                return sample_texture(image[None], uv, level)[0, :, 0]
+
             image = maps[PART_TEXTURE[name]].to(color) / 255
-            level = mip_level(texels[faces] * image.shape[-1] ** 2)[None, None]
-            image = torch.cat([srgb_to_linear(image[:3]), image[3:]])
-            color[: len(image), chosen] = sample_texture(image[None], uv, level)[0, :, 0]
-            if name == "skin":
-                roughness[chosen] = sample_texture((materials.skin_roughness.to(color) / 255)[None], uv)[0, 0, 0]
-                if light is not None and materials.skin_normal is not None:
-                    relief = materials.skin_normal.to(color) / 127.5 - 1
-                    level = mip_level(texels[faces] * relief.shape[-1] ** 2)[None, None]
-                    tangent_space = sample_texture(relief[None], uv, level)[0, :, 0].T
-                    along = _directions(head, vertices, faces, surface.weights[chosen])
-                    normals = normals.index_copy(0, chosen, bend_normals(normals[chosen], *along, tangent_space))
-            else:
+            color[: len(image), chosen] = sample(torch.cat([srgb_to_linear(image[:3]), image[3:]]))
+            if name != "skin":
                 roughness[chosen] = PART_ROUGHNESS[name]
-    if light is not None:
-        normals, view = normals[None], surface.view[None]
-        arrives = None if visibility is None else visibility[None]
-        highlights = specular_light(light, normals, view, roughness[None, :, None], visibility=arrives)
-        color[:3] = color[:3] * diffuse_light(light, normals, arrives)[0].T + highlights[0].T
+                continue
+            roughness[chosen] = sample_texture((materials.skin_roughness.to(color) / 255)[None], uv)[0, 0, 0]
+            if light is None:
+                continue
+            along = None
+            for which in ("skin_normal", "skin_diffuse_normal"):
+                relief = getattr(materials, which)
+                if relief is None:
+                    continue
+                along = along or _directions(head, vertices, faces, surface.weights[chosen])
+                bent = bend_normals(surface.normals[chosen], *along, sample(relief.to(color) / 127.5 - 1).T)
+                bent = surface.normals.index_copy(0, chosen, bent)
+                if which == "skin_normal":
+                    normals = diffuse_normals = bent
+                else:
+                    diffuse_normals = bent
+            for which, elsewhere in (("specular", SKIN_F0 / SPECULAR_F0), ("translucency", 0.0), ("occlusion", 1.0)):
+                image = getattr(materials, f"skin_{which}")
+                if image is not None:
+                    values = torch.full_like(roughness, elsewhere)
+                    known[which] = values.index_copy(0, chosen, sample(image.to(color) / 255)[0])
+    if light is None:
+        return color
+    if "occlusion" in known or light.reflections is not None:
+        known["occlusion"] = _mouth_occlusion(head, vertices, surface, part, known.get("occlusion"))
+    lit = Surface(
+        color[:3].T[None],
+        normals[None],
+        surface.view[None],
+        roughness[None, :, None],
+        SPECULAR_F0 * known["specular"][None, :, None] if "specular" in known else SKIN_F0,
+        diffuse_normals[None],
+        known["translucency"][None, :, None] if "translucency" in known else None,
+        known["occlusion"][None, :, None] if "occlusion" in known else None,
+        surface.position[None],
+    )
+    arrives = None if visibility is None else visibility[None]
+    color[:3] = shade(light, lit, arrives, specular_model)[0].T
     return color
+
+
+MOUTH_PARTS = ("mouth", "teeth", "tongue")
+MOUTH_DIRECTIONS = 32  # of `sky_visibility`
+
+
+def _mouth_occlusion(
+    head: HeadModel, vertices: Tensor, surface: _Surface, part: Tensor, known: Tensor | None
+) -> Tensor:
+    """The share of the surroundings ``[N]`` at the pixels of one picture: `known`, and of the mouth, worked out."""
+    share = torch.ones_like(surface.position[:, 0]) if known is None else known
+    inner = torch.tensor([PARTS.index(name) for name in MOUTH_PARTS], device=part.device)
+    chosen = torch.nonzero(torch.isin(part, inner)).squeeze(1)
+    if not len(chosen):
+        return share
+    faces = head.faces[torch.isin(head.face_part, inner)]
+    rows = torch.unique(faces)
+    normals = vertex_normals(vertices, head.faces)[rows]
+    casters = head.faces[head.face_part != PARTS.index("lashes")]
+    seen = sky_visibility(vertices, casters, vertices[rows], normals, MOUTH_DIRECTIONS)
+    at_vertices = torch.zeros_like(vertices[:, :1]).index_copy(0, rows, seen[:, None])
+    here = weighted(at_corners(at_vertices, head.faces), surface.rows[chosen], surface.weights[chosen])[0]
+    return share.index_copy(0, chosen, here)
 
 
 def _directions(head: HeadModel, vertices: Tensor, faces: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -396,3 +466,152 @@ def _directions(head: HeadModel, vertices: Tensor, faces: Tensor, weights: Tenso
     gradients = texture_gradients(vertices, head.faces[skin], head.uv, head.uv_faces[skin]).flatten(1)
     both = weighted(at_corners(gradients, head.uv_faces), faces, weights).T
     return both[:, :3], both[:, 3:]
+
+
+# --------------------------------------------------------------------------------------------------- in the atlas
+
+
+@dataclass(frozen=True)
+class SkinMaps:
+    """The maps of skin as numbers, to be lit and learnt. A batch of 1 is shared; all have U texels a side.
+
+    albedo: linear. roughness: perceptual. reflectance: at normal incidence. normal, diffuse_normal: tangent space, of
+    any length, z outwards. translucency, occlusion: 0..1. All but the albedo may be None: then `CLAY_ROUGHNESS`,
+    `SKIN_F0`, and no relief, scattering or occlusion.
+    """
+
+    albedo: Float[Tensor, "_ 3 U U"]
+    roughness: Float[Tensor, "_ 1 U U"] | None = None
+    reflectance: Float[Tensor, "_ 1 U U"] | None = None
+    normal: Float[Tensor, "_ 3 U U"] | None = None
+    diffuse_normal: Float[Tensor, "_ 3 U U"] | None = None
+    translucency: Float[Tensor, "_ 1 U U"] | None = None
+    occlusion: Float[Tensor, "_ 1 U U"] | None = None
+
+
+def skin_maps(materials: Materials, size: int) -> SkinMaps:
+    """The maps that materials have of the skin, with `size` texels a side."""
+
+    def resized(image: Tensor | None, low: float = 0.0, high: float = 1.0, linear: bool = True) -> Tensor | None:
+        if image is None:
+            return None
+        values = image.float()[None] / 255
+        values = low + (high - low) * (values if linear else srgb_to_linear(values))
+        if values.shape[-1] == size:
+            return values
+        return functional.interpolate(values, size=(size, size), mode="bilinear", antialias=True)
+
+    albedo = resized(materials.skin_albedo, linear=False)
+    assert albedo is not None
+    return SkinMaps(
+        albedo,
+        resized(materials.skin_roughness),
+        resized(materials.skin_specular, high=SPECULAR_F0),
+        resized(materials.skin_normal, -1.0, 1.0),
+        resized(materials.skin_diffuse_normal, -1.0, 1.0),
+        resized(materials.skin_translucency),
+        resized(materials.skin_occlusion),
+    )
+
+
+# How far light spreads sideways in skin, red, green and blue: the second moments of d'Eon and Luebke's six Gaussians
+# ("GPU Gems 3", chapter 14, figure 14-13).
+DIFFUSION_M = (1.18e-3, 0.26e-3, 0.16e-3)
+
+
+def render_uv(
+    head: HeadModel,
+    vertices: Float[Tensor, "#B V 3"],
+    maps: SkinMaps,
+    light: Light,
+    centre: Float[Tensor, "#B 3"] | None = None,
+    shadows: bool = True,
+    specular_model: str = "ggx",
+    diffusion: bool = False,
+) -> Float[Tensor, "B 3 U U"]:
+    """The lit skin, linear, as a map: every texel at once, seen or not. With gradients to maps, light and vertices.
+
+    vertices: head frame, metres. centre: of the camera, in the head frame; None looks at each texel straight along its
+    normal. shadows: of the lamps, cast by everything but lashes, without gradient. diffusion: irradiance is blurred
+    over the skin as light is below it (texture-space diffusion, Borshukov and Lewis 2003, by `DIFFUSION_M`), where the
+    maps have a translucency; 0.5 is the whole of it. Texels off the skin repeat the nearest skin.
+    """
+    size = maps.albedo.shape[-1]
+    lookup = atlas_lookup(head, size)
+    inside = torch.nonzero(lookup.inside.flatten()).squeeze(1)
+    rows = lookup.face_index.flatten()[inside]
+    weights = lookup.barycentric.to(vertices).reshape(-1, 3)[inside]
+    casters = head.faces[head.face_part != PARTS.index("lashes")]
+    given = [vertices, light.sh, *(image for image in vars(maps).values() if image is not None)]
+    batch = max(len(tensor) for tensor in (*given, *([] if centre is None else [centre])))
+
+    pictures = []
+    for b in range(batch):
+
+        def texels(image: Tensor | None, b: int = b) -> Tensor | None:
+            return None if image is None else _image(image, b).flatten(2).index_select(2, inside).transpose(1, 2)
+
+        place = _image(vertices, b)[0]
+        attributes = torch.cat([vertex_normals(place, head.faces), place], dim=1)
+        normals, points = weighted(at_corners(attributes, head.faces), rows, weights).split([3, 3])
+        normals, points = _unit(normals).T, points.T
+        view = normals if centre is None else _unit((_image(centre, b)[0] - points).T).T
+        visibility = None
+        if shadows:
+            visibility = lamp_shadows(light.image(b), place.detach(), casters, points.detach(), normals.detach())[None]
+        bent = {"normal": normals, "diffuse_normal": None}
+        if maps.normal is not None or maps.diffuse_normal is not None:
+            along = _directions(head, place, rows, weights)
+            for which in bent:
+                relief = texels(getattr(maps, which))
+                if relief is not None:
+                    bent[which] = bend_normals(normals, *along, relief[0])
+        albedo, roughness, reflectance = texels(maps.albedo), texels(maps.roughness), texels(maps.reflectance)
+        assert albedo is not None and bent["normal"] is not None
+        lit = Surface(
+            albedo,
+            bent["normal"][None],
+            view[None],
+            torch.full_like(albedo[..., :1], CLAY_ROUGHNESS) if roughness is None else roughness,
+            SKIN_F0 if reflectance is None else reflectance,
+            None if bent["diffuse_normal"] is None else bent["diffuse_normal"][None],
+            texels(maps.translucency),
+            texels(maps.occlusion),
+            points[None],
+        )
+        here = light.image(b)
+        below, above = light_below(here, lit, visibility), light_above(here, lit, visibility, specular_model)
+        if diffusion and lit.translucency is not None:
+            spread = _diffused(below[0].T, lookup.inside, inside, float(_texel_m(place.detach(), head)) / size)
+            below = torch.lerp(below, spread.T[None], (2 * lit.translucency).clamp(0, 1))
+        color = (albedo * below + above)[0].T
+        image = color.new_zeros(3, size * size).index_copy(1, inside, color)
+        pictures.append(image[:, lookup.nearest].reshape(3, size, size))
+    return torch.stack(pictures)
+
+
+def _texel_m(vertices: Tensor, head: HeadModel) -> Tensor:
+    """Metres on the skin per side of its map, in the mean over the skin."""
+    skin = head.part_faces("skin")
+    area = face_normals(vertices, head.faces[skin], normalise=False).norm(dim=-1).sum()
+    return (area / signed_area(head.uv[head.uv_faces[skin]]).abs().sum()).sqrt()
+
+
+def _diffused(values: Tensor, covered: Tensor, inside: Tensor, texel_m: float) -> Tensor:
+    """Values ``[3, N]`` of the covered texels, blurred by `DIFFUSION_M`; what is off the skin has no weight."""
+    size = covered.shape[0]
+    image = values.new_zeros(3, size * size).index_copy(1, inside, values).reshape(3, size, size)
+    weight = covered.to(values)
+    blurred = []
+    for channel, reach_m in zip(image, DIFFUSION_M, strict=True):
+        sigma = reach_m / texel_m
+        reach = max(1, min(math.ceil(3 * sigma), size - 1))
+        steps = torch.arange(-reach, reach + 1, dtype=values.dtype, device=values.device)
+        # A texel's own width is in it already: the cells of the kernel are integrals, or a narrow one would be none.
+        edges = torch.erf((torch.stack([steps - 0.5, steps + 0.5])) / (sigma * math.sqrt(2)))
+        kernel = (edges[1] - edges[0]) / (edges[1] - edges[0]).sum()
+        both = torch.stack([channel, weight])[:, None]
+        both = functional.conv2d(both, kernel[None, None, :, None], padding=(reach, 0))
+        both = functional.conv2d(both, kernel[None, None, None], padding=(0, reach))
+        blurred.append((both[0] / both[1].clamp_min(1e-6)).flatten())
+    return torch.stack(blurred).index_select(1, inside)

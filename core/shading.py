@@ -383,11 +383,24 @@ class Surface:
 def shade(
     light: Light, surface: Surface, visibility: Float[Tensor, "B *pixels S"] | None = None, model: str = "ggx"
 ) -> Float[Tensor, "B *pixels 3"]:
-    """The colour of a surface: albedo times `diffuse_light`, and `specular_light`."""
-    below = surface.normals if surface.diffuse_normals is None else surface.diffuse_normals
+    """The colour of a surface: its albedo times `light_below`, and `light_above`."""
+    return surface.albedo * light_below(light, surface, visibility) + light_above(light, surface, visibility, model)
+
+
+def light_below(
+    light: Light, surface: Surface, visibility: Float[Tensor, "B *pixels S"] | None = None
+) -> Float[Tensor, "B *pixels 3"]:
+    """`diffuse_light` of a surface: what leaves it after having been below, were it white."""
+    normals = surface.normals if surface.diffuse_normals is None else surface.diffuse_normals
     wrap = None if surface.translucency is None else scatter_wrap(surface.translucency)
-    diffuse = diffuse_light(light, below, visibility, surface.occlusion, wrap, surface.points)
-    specular = specular_light(
+    return diffuse_light(light, normals, visibility, surface.occlusion, wrap, surface.points)
+
+
+def light_above(
+    light: Light, surface: Surface, visibility: Float[Tensor, "B *pixels S"] | None = None, model: str = "ggx"
+) -> Float[Tensor, "B *pixels 3"]:
+    """`specular_light` of a surface."""
+    return specular_light(
         light,
         surface.normals,
         surface.view,
@@ -398,7 +411,6 @@ def shade(
         surface.points,
         model,
     )
-    return surface.albedo * diffuse + specular
 
 
 def bend_normals(
