@@ -312,5 +312,5 @@ def test_sets_that_do_not_belong_together_are_a_sentence(folder: Path, tmp_path:
     bare = tmp_path / "bare"
     write(bare, count=1, size=32)
     MapDataset(bare)
-    with pytest.raises(FileError, match=r"lacks displacement_mm, specular, roughness.*--relief"):
+    with pytest.raises(FileError, match=r"lacks displacement_mm, specular, roughness, translucency.*--relief"):
         MapDataset(bare, relief=True)

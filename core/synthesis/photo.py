@@ -449,10 +449,9 @@ def _centred(camera: Camera, points: Float[Tensor, "1 N 3"]) -> Camera:
     return camera.crop_and_resize(left, top, camera.width / side, camera.height, camera.width)
 
 
-def _sample_light(
-    head: HeadModel, vertices: Tensor, camera: Camera, skin: Tensor, rng: np.random.Generator
-) -> tuple[Light, float]:
-    """Surroundings and one or two lamps, scaled as a camera exposes a face; and the exposure."""
+def random_light(rng: np.random.Generator) -> Light:
+    """Surroundings and two lamps, as they are where photos are taken; the second lamp is often dark. Unscaled: the
+    whole is about 1."""
     key_share = rng.uniform(0.15, 0.85)  # of the light that comes from one direction: overcast to bare bulb
     ambient = _tint(rng, 0.06)
     gradient = rng.normal(0, 0.35, 3) + [0, 0.25, 0]  # brighter above; y up
@@ -470,16 +469,25 @@ def _sample_light(
     second_share = rng.uniform(0.1, 0.5) if rng.random() < 0.35 else 0.0
     colors = np.stack([key_share * _tint(rng, 0.08), key_share * second_share * _tint(rng, 0.10)])
     balance = np.exp(rng.normal(0.04, 0.10) * np.array([1.0, 0.0, -1.0]))  # the camera's white balance, left warm
-    light = Light(
+    return Light(
         torch.from_numpy(sh * balance).float()[None],
         torch.tensor(towards)[None],
         torch.from_numpy(colors * balance).float()[None],
     )
 
-    # A camera exposes for the scene and partly for the face, so dark skin is photographed under more light
-    # (`lighting.TonePrior` has the same numbers).
-    albedo = float(luminance(srgb_to_linear(_thumbnail(skin))).median())
-    exposure = math.exp(rng.normal(math.log(1.1), 0.30)) * (max(albedo, 0.02) / 0.30) ** -0.3
+
+def random_exposure(albedo: float, rng: np.random.Generator) -> float:
+    """Mean luminance of the light on a face whose skin has this albedo: a camera exposes for the scene and partly for
+    the face, so dark skin is photographed under more light (`lighting.TonePrior` has the same numbers)."""
+    return math.exp(rng.normal(math.log(1.1), 0.30)) * (max(albedo, 0.02) / 0.30) ** -0.3
+
+
+def _sample_light(
+    head: HeadModel, vertices: Tensor, camera: Camera, skin: Tensor, rng: np.random.Generator
+) -> tuple[Light, float]:
+    """Random light, scaled as a camera exposes a face; and the exposure."""
+    light = random_light(rng)
+    exposure = random_exposure(float(luminance(srgb_to_linear(_thumbnail(skin))).median()), rng)
     normals = vertex_normals(vertices, head.faces)
     towards_camera = functional.normalize(camera.centre[:, None] - vertices, dim=-1)
     is_skin = torch.zeros(vertices.shape[1])

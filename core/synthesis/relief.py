@@ -36,7 +36,9 @@ STUBBLE_MM, SCALP_MM, BROW_MM, BEARD_MM = 0.06, 0.05, 0.6, 1.2
 BULGE = 0.4  # the skin that a groove displaces stands beside it
 BULGE_MM = 2.4  # ... as far away as this
 
-HAIR_ROUGHNESS = 0.8
+HAIR_ROUGHNESS, HAIR_TRANSLUCENCY = 0.8, 0.1
+# Translucency over a cheek's, by region.
+THINNER = {"ears": 0.45, "lips": 0.25, "nose": 0.12, "eyelids": 0.15}
 
 FRAME_SIDE = 512  # texels of the map on which the tangent frame is worked out
 
@@ -46,11 +48,13 @@ _MICRO_STREAM, _SCAR_STREAM = 40, 41  # of a person's random numbers
 @dataclass(frozen=True, eq=False)
 class Relief:
     """displacement_m: how far the skin stands out along the normal, metres. specular: specular albedo 0..1, in units of
-    a reflectance of `SPECULAR_F0` at normal incidence (skin: 0.35). roughness: perceptual, 0..1, as in glTF."""
+    a reflectance of `SPECULAR_F0` at normal incidence (skin: 0.35). roughness: perceptual, 0..1, as in glTF.
+    translucency: 0..1, how far light spreads below the surface; 0.5 is a fair cheek's."""
 
     displacement_m: Float[Tensor, "U U"]
     specular: Float[Tensor, "U U"]
     roughness: Float[Tensor, "U U"]
+    translucency: Float[Tensor, "U U"]
 
 
 def paint_relief(head: HeadModel, person: Person, features: Features) -> Relief:
@@ -92,7 +96,23 @@ def paint_relief(head: HeadModel, person: Person, features: Features) -> Relief:
     roughness = 0.56 - 0.16 * lips - 0.09 * oily + 0.05 * hollow + 0.02 * fields.fine * (1 - lips)
     roughness = roughness + 0.10 * (0.4 - labels.oiliness) * (1 - lips) - 0.05 * features.lipstick
     roughness = torch.lerp(roughness.clamp(0.28, 0.66), torch.full_like(roughness, HAIR_ROUGHNESS), hair)
-    return Relief(out_mm / 1000, specular.clamp(0, 1), roughness)
+    # Melanin absorbs what blood and fat would scatter on; hair lets nothing in.
+    covered = torch.maximum(hair, matt)
+    translucency = _thinness(SameHead(head), size) * (1 - 0.35 * labels.melanin) * (1 - 0.25 * features.lipstick)
+    translucency = torch.lerp(translucency, torch.full_like(translucency, HAIR_TRANSLUCENCY), covered)
+    return Relief(out_mm / 1000, specular.clamp(0, 1), roughness, translucency.clamp(0, 1))
+
+
+@functools.lru_cache(maxsize=4)
+def _thinness(key: SameHead, size: int) -> Tensor:
+    """How far light gets through the flesh of each place on fair skin, 0..1: furthest where it is thin or full of
+    blood, ears before lips, wings of the nose and lids."""
+    head = key.head
+    total = torch.full((len(head.template),), 0.5)
+    for region, more in THINNER.items():
+        if region in head.region_names:
+            total = torch.maximum(total, 0.5 + more * head.region(region).clamp(0, 1).cpu())
+    return interpolate(head, total[:, None], size)[..., 0]
 
 
 def _micro_relief(head: HeadModel, person: Person, size: int) -> tuple[Tensor, Tensor]:
@@ -159,26 +179,32 @@ def normal_map(
     """
     vertices = head.template if vertices is None else vertices
     size = displacement_m.shape[0]
-    whole_u, whole_v = _whole_steps(SameHead(head), size)
-    by_u = _difference(displacement_m, whole_u)
-    by_v = -_difference(displacement_m.T, whole_v.T).T  # rows run down, v up
+    by_u, by_v = differences(displacement_m, *whole_steps(head, size))
 
     # The frame is smooth: half of a large map's texels are enough for it.
     coarse = min(size, FRAME_SIDE)
-    to_slope = _slope_of_differences(head, vertices, coarse) * (size / coarse)
+    to_slope = tangent_frame(head, vertices, coarse).to_slope * (size / coarse)
     if size > coarse:
         to_slope = functional.interpolate(to_slope[None], size=(size, size), mode="bilinear")[0]
-    along, across = to_slope[0] * by_u + to_slope[1] * by_v, to_slope[2] * by_u + to_slope[3] * by_v
-    blue = (1 + along * along + across * across).rsqrt()
-    tilted = torch.stack([-along * blue, -across * blue, blue])
+    tilted = tilted_normals(to_slope, by_u, by_v)
     coded = ((tilted * 0.5 + 0.5) * 255).round().clamp(0, 255).to(torch.uint8)
     return coded.flatten(1)[:, atlas_lookup(head, size).nearest]
 
 
-def _slope_of_differences(
-    head: HeadModel, vertices: Float[Tensor, "V 3"], size: int
-) -> Float[Tensor, "4 {size} {size}"]:
-    """The 2x2 matrices that take metres of height per texel along u and v to slopes along tangent and bitangent."""
+@dataclass(frozen=True, eq=False)
+class TangentFrame:
+    """Unit axes of the skin's surface, head frame, each ``[3, U, U]``: the shading normal, the direction in which u
+    rises, upright on it, and their cross product on the side of rising v. to_slope: ``[4, U, U]`` the 2x2 matrices that
+    take metres of height per texel along u and v to slopes along tangent and bitangent."""
+
+    normal: Float[Tensor, "3 U U"]
+    tangent: Float[Tensor, "3 U U"]
+    bitangent: Float[Tensor, "3 U U"]
+    to_slope: Float[Tensor, "4 U U"]
+
+
+def tangent_frame(head: HeadModel, vertices: Float[Tensor, "V 3"], size: int) -> TangentFrame:
+    """The frame of `normal_map` on a head with these vertices."""
     normal = functional.normalize(interpolate(head, vertex_normals(vertices, head.faces), size), dim=-1)
     right, up = (d - (d * normal).sum(-1, keepdim=True) * normal for d in _texel_steps(head, vertices, size))
     tangent = functional.normalize(right, dim=-1)
@@ -193,7 +219,30 @@ def _slope_of_differences(
         (g[..., None] * right - f[..., None] * up) / area,
         (e[..., None] * up - f[..., None] * right) / area,
     )
-    return torch.stack([(a * b).sum(-1) for b in (tangent, bitangent) for a in (along_u, along_v)])
+    to_slope = torch.stack([(a * b).sum(-1) for b in (tangent, bitangent) for a in (along_u, along_v)])
+    return TangentFrame(*(axis.permute(2, 0, 1) for axis in (normal, tangent, bitangent)), to_slope)
+
+
+def tilted_normals(
+    to_slope: Float[Tensor, "*batch 4 H W"], by_u: Float[Tensor, "*batch H W"], by_v: Float[Tensor, "*batch H W"]
+) -> Float[Tensor, "*batch 3 H W"]:
+    """Unit normals in the tangent frame of a surface that rises by so much per texel. Differentiable."""
+    a, b, c, d = to_slope.unbind(-3)
+    along, across = a * by_u + b * by_v, c * by_u + d * by_v
+    blue = (1 + along * along + across * across).rsqrt()
+    return torch.stack([-along * blue, -across * blue, blue], -3)
+
+
+def whole_steps(head: HeadModel, size: int) -> tuple[Bool[Tensor, "U U-1"], Bool[Tensor, "U-1 U"]]:
+    """Which texels and their right (lower) neighbours lie on the same piece of the atlas."""
+    return _whole_steps(SameHead(head), size)
+
+
+def differences(
+    height: Float[Tensor, "*batch H W"], whole_u: Bool[Tensor, "*batch H W-1"], whole_v: Bool[Tensor, "*batch H-1 W"]
+) -> tuple[Float[Tensor, "*batch H W"], Float[Tensor, "*batch H W"]]:
+    """Rise per texel along u and along v, across no border of the atlas (`whole_steps`). Differentiable."""
+    return _difference(height, whole_u), -_difference(height.mT, whole_v.mT).mT  # rows run down, v up
 
 
 def _texel_steps(
@@ -211,7 +260,6 @@ def _texel_steps(
 
 @functools.lru_cache(maxsize=4)
 def _whole_steps(key: SameHead, size: int) -> tuple[Bool[Tensor, "U U-1"], Bool[Tensor, "U-1 U"]]:
-    """Which texels and their right (lower) neighbours lie on the same piece of the atlas."""
     head = key.head
     inside, place = atlas_lookup(head, size).inside, positions(head, head.template, size)
     right, up = (step.norm(dim=-1) for step in _texel_steps(head, head.template, size))
@@ -221,9 +269,11 @@ def _whole_steps(key: SameHead, size: int) -> tuple[Bool[Tensor, "U U-1"], Bool[
     return inside[:, 1:] & inside[:, :-1] & near_u, inside[1:] & inside[:-1] & near_v
 
 
-def _difference(height: Float[Tensor, "U U"], whole: Bool[Tensor, "U U-1"]) -> Float[Tensor, "U U"]:
-    """Rise per texel along dimension 1: the mean of the differences to both neighbours, or the one to that which lies
-    on the same piece of the atlas; 0 where neither does."""
-    rise, count = torch.where(whole, height.diff(dim=1), 0.0), whole.to(height)
+def _difference(
+    height: Float[Tensor, "*batch U U"], whole: Bool[Tensor, "*batch U U-1"]
+) -> Float[Tensor, "*batch U U"]:
+    """Rise per texel along the last dimension: the mean of the differences to both neighbours, or the one to that which
+    lies on the same piece of the atlas; 0 where neither does."""
+    rise, count = torch.where(whole, height.diff(dim=-1), 0.0), whole.to(height)
     total = functional.pad(rise, (0, 1)) + functional.pad(rise, (1, 0))
     return total / (functional.pad(count, (0, 1)) + functional.pad(count, (1, 0))).clamp_min(1)

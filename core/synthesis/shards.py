@@ -396,6 +396,7 @@ def encode_maps(head: HeadModel, made: SyntheticHead, settings: ShardSettings) -
         row["displacement_mm"] = (made.relief.displacement_m * 1000).half()
         row["specular"] = as_bytes(made.relief.specular)
         row["roughness"] = as_bytes(made.relief.roughness)
+        row["translucency"] = as_bytes(made.relief.translucency)
     return row
 
 
@@ -457,8 +458,8 @@ def _encode(job: _Job, kind: str, stacks: dict[str, list[Tensor]], sentences: li
 
 @dataclass(frozen=True, eq=False)
 class MapSample:
-    """One person's maps. displacement_mm (along the normal, out is positive), specular and roughness (0..255) where
-    the dataset was asked for them. latent, labels: `people.LATENT_NAMES`, `people.LABEL_NAMES`."""
+    """One person's maps. displacement_mm (along the normal, out is positive), specular, roughness and translucency
+    (0..255) where the dataset was asked for them. latent, labels: `people.LATENT_NAMES`, `people.LABEL_NAMES`."""
 
     seed: int
     latent: Float[Tensor, "D"]
@@ -468,6 +469,7 @@ class MapSample:
     displacement_mm: Float[Tensor, "U U"] | None = None
     specular: UInt8[Tensor, "U U"] | None = None
     roughness: UInt8[Tensor, "U U"] | None = None
+    translucency: UInt8[Tensor, "U U"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -561,7 +563,7 @@ class _ShardDataset(Dataset[Sample], Generic[Sample]):
 
 
 class MapDataset(_ShardDataset[MapSample]):
-    """The people of the maps shards in a folder. relief: read displacement, specular and roughness too."""
+    """The people of the maps shards in a folder. relief: read what `MapSample` has of it too."""
 
     kind = "maps"
 
