@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from core.errors import FileError
@@ -111,6 +115,91 @@ WEIGHTS: dict[str, WeightsFile] = {
     ),
 }
 
+# Files that their owners' licences forbid us to pass on: read where a person has them (docs/foreign_models.md).
+_FACESCAPE = "non-commercial research only, not to be passed on"
+_FACESCAPE_HOW = "ask for the licence at facescape.nju.edu.cn and unpack facescape_bilinear_model_v1_3.zip (or v1.6)"
+_DETAIL_HOW = "take the checkpoints that the README of github.com/yanght321/Detailed3DFace links to"
+_DETAIL_WITHOUT = "Our own displacement (core.displacement) needs none of these files."
+FOREIGN: dict[str, WeightsFile] = {
+    "facescape_core": WeightsFile(
+        file="core_847_50_52.npy",
+        feature="FaceScape's bilinear model",
+        licence=_FACESCAPE,
+        sha256=None,
+        how_to_get=_FACESCAPE_HOW,
+        without_it="The bundled head and FLAME work without it.",
+    ),
+    "facescape_factors": WeightsFile(
+        file="factors_id_847_50_52.npy",
+        feature="the identities of FaceScape's bilinear model",
+        licence=_FACESCAPE,
+        sha256=None,
+        how_to_get=_FACESCAPE_HOW,
+        without_it="The bundled head and FLAME work without it.",
+    ),
+    "facescape_topology": WeightsFile(
+        file="predef_faces.pkl",
+        feature="the triangles and texture coordinates of FaceScape's mesh",
+        licence=_FACESCAPE,
+        sha256=None,
+        how_to_get="pass an .obj of FaceScape's topologically uniform models, or faces.pkl of its Detailed3DFace code",
+        without_it="Fits by landmarks work without it; transfer of displacement does not.",
+    ),
+    "facescape_landmarks": WeightsFile(
+        file="landmark_indices.npz",
+        feature="the 68 landmarks of FaceScape's mesh",
+        licence=_FACESCAPE,
+        sha256=None,
+        how_to_get="take toolkit/predef/landmark_indices.npz of github.com/zhuhao-nju/facescape",
+        without_it="The model's vertices can be computed without it.",
+    ),
+    "facescape_detail": WeightsFile(
+        file="dpmap_single_net_G.pth",
+        feature="FaceScape's displacement network",
+        licence="CC BY-NC-SA 4.0 and FaceScape's terms: non-commercial",
+        sha256=None,
+        how_to_get=_DETAIL_HOW,
+        without_it=_DETAIL_WITHOUT,
+    ),
+    "facescape_positions": WeightsFile(
+        file="posmaps.npz",
+        feature="the position maps of FaceScape's 20 key expressions, which its rig network reads",
+        licence=_FACESCAPE,
+        sha256=None,
+        how_to_get="take predef/posmaps.npz of github.com/yanght321/Detailed3DFace",
+        without_it="The network for a single displacement map works without it.",
+    ),
+    "deca": WeightsFile(
+        file="deca_model.tar",
+        feature="DECA's detail decoder",
+        licence="the Max Planck Society's, non-commercial",
+        sha256=None,
+        how_to_get="register at deca.is.tue.mpg.de and fetch it as the project's README says",
+        without_it=_DETAIL_WITHOUT,
+    ),
+    "disp_gan": WeightsFile(
+        file="disp_GAN.pt",
+        feature="AlbedoGAN's displacement generator",
+        licence="its authors'",
+        sha256=None,
+        how_to_get="ask the authors of Towards Realistic Generative 3D Face Models",
+        without_it=_DETAIL_WITHOUT,
+    ),
+}
+
+
+def foreign_path(name: str, path: Path) -> Path:
+    """The path of a file of somebody else's, as given. Raises FileError naming the feature, the path looked at, how to
+    get the file, its licence and what works without."""
+    entry = FOREIGN[name]
+    path = Path(path)
+    if not path.is_file():
+        raise FileError(
+            f"The file for {entry.feature} is missing: looked for {path}. To get {entry.file} (licence: "
+            f"{entry.licence}), {entry.how_to_get}. {entry.without_it}"
+        )
+    return path
+
 
 def weights_path(name: str) -> Path:
     """Path of a bundled file, whose content is checked against the table.
@@ -185,3 +274,46 @@ def read_safetensors(
     if missing:
         raise FileError(f"{path} is not the file that was expected: it lacks {', '.join(missing)}. {cure}")
     return tensors, metadata
+
+
+def read_torch(path: Path, cure: str = BUNDLED_CURE) -> Any:
+    """What somebody else's PyTorch checkpoint holds (.pt, .pth, .tar): tensors in Python's own containers, on the CPU.
+
+    Such a file is a pickle, so it is read with weights_only=True: nothing in it can be called. A zip is mapped, not
+    read, so that parts nobody asks for stay on the disk. Raises FileError for a file that cannot be opened, is
+    damaged, or asks for anything but tensors; its message ends with `cure`.
+    """
+    try:
+        with path.open("rb") as file:
+            is_zip = file.read(4) == b"PK\x03\x04"
+    except OSError as error:
+        raise FileError(f"The checkpoint {path} could not be opened ({error.strerror}). Check the path.") from error
+    try:
+        # The options of a training lie beside its weights; a Namespace keeps names and values and does nothing.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, "cpu", weights_only=True, mmap=is_zip)  # noqa: TID251, restricted to tensors
+    except Exception as error:  # a damaged program for a stack machine can fail in any way at all
+        # What PyTorch says around it is advice for programmers, some of it dangerous.
+        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+            raise FileError(
+                f"{path} was refused: it asks for {refused[1]}, which a file of tensors does not need. Such files can "
+                "run programs. If you trust it, save its state dict anew; if not, delete it."
+            ) from error
+        raise FileError(
+            f"{path} could not be read as a PyTorch checkpoint ({type(error).__name__}). It is truncated or damaged. "
+            f"{cure}"
+        ) from error
+
+
+def tensors_of(content: Any, path: Path, cure: str = BUNDLED_CURE) -> dict[str, Tensor]:
+    """A state dict out of what `read_torch` returned, its names without DataParallel's "module.".
+
+    Raises FileError for anything but a dictionary of ordinary dense tensors.
+    """
+
+    def plain(value: Any) -> bool:
+        return isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+
+    if not isinstance(content, dict) or not content or not all(plain(value) for value in content.values()):
+        raise FileError(f"{path} holds no network: a dictionary of tensors was expected. {cure}")
+    return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}

@@ -94,10 +94,11 @@ class _RecordUnpickler(pickle._Unpickler):
         return type(name, (Record,), {"__slots__": (), "name": _ADMITTED[module, name]})
 
 
-def read_pickle(file: BinaryIO, source: Path) -> Any:
+def read_pickle(file: BinaryIO, source: Path, cure: str = _CURE) -> Any:
     """The object in a pickle, with a `Record` in place of everything but Python's own containers, text and numbers.
 
-    Raises FileError, naming `source`, for a damaged file and for one that names anything but array types.
+    Raises FileError, naming `source`, for a damaged file and for one that names anything but array types; its
+    message ends with `cure`.
     """
     try:
         return _RecordUnpickler(file, source).load()
@@ -106,7 +107,7 @@ def read_pickle(file: BinaryIO, source: Path) -> Any:
     except Exception as error:  # a damaged program for a stack machine can fail in any way at all
         raise FileError(
             f"{source} could not be read as a pickle ({type(error).__name__}: {error}). It is truncated, damaged or "
-            f"another kind of file. {_CURE}"
+            f"another kind of file. {cure}"
         ) from error
 
 

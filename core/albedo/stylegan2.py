@@ -18,11 +18,9 @@ without a table of names; README.md says which of the code's turns that costs. `
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,7 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.checkpoints import read_safetensors
+from core.checkpoints import read_safetensors, read_torch
 from core.errors import FileError, LikenessError
 
 # Channels of the feature maps of so many pixels a side, for channel_multiplier 1; below 64 nothing multiplies them.
@@ -525,7 +523,7 @@ def load_checkpoint(path: Path) -> Generator:
         raise FileError(f"The checkpoint {path} could not be opened ({error.strerror}). Check the path.") from error
     # A zip, or the pickle of a number that PyTorch wrote before it used zips.
     if start.startswith((b"PK\x03\x04", b"\x80\x02\x8a\x0a")):
-        state, average = _read_public(path, is_zip=start.startswith(b"PK"))
+        state, average = _read_public(path)
         config = _config_of(state, path)
     elif start[8:9] == b"{":
         state, metadata = read_safetensors(path, cure=CURE)
@@ -594,24 +592,9 @@ def config_of_file(state: dict[str, Tensor], metadata: dict[str, str], path: Pat
     return config
 
 
-def _read_public(path: Path, is_zip: bool) -> tuple[dict[str, Tensor], Tensor | None]:
+def _read_public(path: Path) -> tuple[dict[str, Tensor], Tensor | None]:
     """The generator's state dict and the mean w, where there is one."""
-    try:
-        # The options of a training lie beside its weights; a Namespace keeps names and values and does nothing.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            # With mmap the optimiser's state, two thirds of such a file, is never read from the disk.
-            content = torch.load(path, "cpu", weights_only=True, mmap=is_zip)  # noqa: TID251, restricted to tensors
-    except Exception as error:  # a damaged program for a stack machine can fail in any way at all
-        # What PyTorch says around it is advice for programmers, some of it dangerous.
-        if refused := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
-            raise FileError(
-                f"{path} was refused: it asks for {refused[1]}, which a file of tensors does not need. Such files can "
-                "run programs. If you trust it, save its state dict anew; if not, delete it."
-            ) from error
-        raise FileError(
-            f"{path} could not be read as a PyTorch checkpoint ({type(error).__name__}). It is truncated or damaged. "
-            f"{CURE}"
-        ) from error
+    content = read_torch(path, CURE)
     state: Any = content
     if isinstance(content, dict):
         state = next((content[key] for key in ("g_ema", "g") if key in content), content)
