@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 # Sent with `Ready` and compared by the page: a browser holding an old cached viewer says so instead of misbehaving.
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ class SetView(Message):
 
 @dataclass(frozen=True)
 class SetLight(Message):
-    """The light. preset: "studio", "daylight" or "dramatic". yaw_deg, pitch_deg: turn the key light from the preset's
-    place. key: its strength, 1 is the preset's. environment, environment_yaw_deg: strength and turn of the light from
-    all around. exposure: 1 is neutral. tone_mapping: "neutral", "filmic" or "none"."""
+    """The light. preset: "studio", "daylight", "dramatic", "sunset", "overcast" or "neon". yaw_deg, pitch_deg: turn the
+    key light from the preset's place. key: its strength, 1 is the preset's. environment, environment_yaw_deg: strength
+    and turn of the light from all around. exposure: 1 is neutral. tone_mapping: "neutral", "filmic" or "none"."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     preset: str
@@ -163,6 +163,38 @@ class SetStyle(Message):
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     style: str
+
+
+@dataclass(frozen=True)
+class SetDetail(Message):
+    """How strongly skin shows what its maps say, each 0..2 times: 1 is as they are. normal: relief; wrinkles: those
+    that expressions make; scattering: below the surface; shine: how much and how sharply it mirrors."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    normal: float
+    wrinkles: float
+    scattering: float
+    shine: float
+
+
+@dataclass(frozen=True)
+class SetMap(Message):
+    """Show one of the skin's maps on the head, unlit, in place of its surface. map: a name of `static/maps.js`, "" for
+    none; a head without that map keeps its surface. flat: lay the map flat over the stage as well."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    map: str
+    flat: bool
+
+
+@dataclass(frozen=True)
+class SetSurroundings(Message):
+    """Surroundings of the visitor's own, which never leave the browser. url: of an `.hdr` picture, a blob of the page;
+    None: those of the light. name: of the file."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
+    url: str | None
+    name: str
 
 
 @dataclass(frozen=True)
@@ -245,7 +277,8 @@ class Ready(Message):
 
 @dataclass(frozen=True)
 class HeadLoaded(Message):
-    """A head is on show. morphs and joints: the names that the file offers."""
+    """A head is on show. morphs and joints: the names that the file offers. maps: those of its skin, by the names of
+    `static/maps.js`."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "page"
     url: str
@@ -253,6 +286,26 @@ class HeadLoaded(Message):
     triangles: float
     morphs: list[str]
     joints: list[str]
+    maps: list[str]
+
+
+@dataclass(frozen=True)
+class MapShown(Message):
+    """What the viewer shows of the maps now, as in `SetMap`: its own buttons close them too."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    map: str
+    flat: bool
+
+
+@dataclass(frozen=True)
+class SurroundingsSet(Message):
+    """The answer to `SetSurroundings`. name: of the file that lights the head, None where it is the preset again.
+    problem: why the file is not used, in full sentences; what was there stays."""
+
+    receiver: ClassVar[Literal["viewer", "page"]] = "page"
+    name: str | None
+    problem: str | None
 
 
 @dataclass(frozen=True)
@@ -282,6 +335,9 @@ MESSAGES: tuple[type[Message], ...] = (
     SetView,
     SetLight,
     SetStyle,
+    SetDetail,
+    SetMap,
+    SetSurroundings,
     SetIdle,
     SetTheme,
     SaveHead,
@@ -290,6 +346,8 @@ MESSAGES: tuple[type[Message], ...] = (
     SetWords,
     Ready,
     HeadLoaded,
+    MapShown,
+    SurroundingsSet,
     FillWindow,
     Failed,
 )

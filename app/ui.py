@@ -1,7 +1,7 @@
 """The page: what is where. What things do is in `handlers`; what the viewer does is in `static/`.
 
 The three.js viewer runs in an iframe of its own on a static page with an import map, so there is no
-bundler and Gradio's styles and scripts do not reach it. The panels for expression, pose, light and view are
+bundler and Gradio's styles and scripts do not reach it. The panels for expression, pose, detail, light and view are
 mounted by `static/page.js` and act in the browser; only what makes or changes a head asks the server.
 """
 
@@ -61,6 +61,16 @@ ATTRIBUTES = {
     "lips_fullness": "Lips thinner / fuller",
     "eye_size": "Eyes smaller / larger",
     "ears_size": "Ears smaller / larger",
+}
+# The panels beside the viewer, in their order: id -> label.
+PANELS = {
+    "expression": "Expression",
+    "pose": "Pose",
+    "person": "Person",
+    "shape": "Shape",
+    "detail": "Detail",
+    "light": "Relight",
+    "view": "View",
 }
 # Of the clear change that 1 is. Beyond 2 faces stop being plausible.
 ATTRIBUTE_LIMIT = 2
@@ -194,8 +204,8 @@ def build(actions: Handlers) -> gr.Blocks:
                     elem_id="likeness-words",
                 )
                 with gr.Tabs(elem_id="likeness-panels"):
-                    for name in ("expression", "pose", "person", "shape", "light", "view"):
-                        with gr.Tab(name.capitalize(), id=name):
+                    for name, label in PANELS.items():
+                        with gr.Tab(label, id=name):
                             if name == "shape":
                                 with gr.Column(elem_id="likeness-panel-shape"):
                                     sliders = [_slider(key, label) for key, label in ATTRIBUTES.items()]

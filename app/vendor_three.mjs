@@ -13,6 +13,7 @@ const ENTRIES = [
   "build/three.module.js",
   "examples/jsm/controls/OrbitControls.js",
   "examples/jsm/loaders/GLTFLoader.js",
+  "examples/jsm/loaders/HDRLoader.js",
 ];
 
 if (!existsSync(source)) {

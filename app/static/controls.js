@@ -90,23 +90,46 @@ export function pad({ className, read, write, reset }) {
   return { element, refresh };
 }
 
-/** One of several, as a row of buttons. options: value -> label. */
-export function choice({ key, legend, options, read, write }) {
+/**
+ * One of several, as a row of buttons. options: value -> label. missing: of a value, why it cannot be chosen, or "".
+ * picture: of a value, an element above its label.
+ */
+export function choice({ key, legend, options, read, write, missing = () => "", picture = null }) {
   const element = make(
     "fieldset",
-    { className: "choice", id: `likeness-${key}` },
+    { className: picture ? "choice pictured" : "choice", id: `likeness-${key}` },
     make("legend", { textContent: legend }),
   );
-  const radios = Object.entries(options).map(([value, label]) => {
+  const entries = Object.entries(options).map(([value, label]) => {
     const radio = make("input", { type: "radio", name: `likeness-${key}`, value });
     radio.addEventListener("change", () => write(value));
-    element.append(make("label", {}, radio, make("span", { textContent: label })));
-    return radio;
+    const whole = make("label", {}, radio, make("span", {}, ...(picture ? [picture(value)] : []), label));
+    element.append(whole);
+    return { radio, whole };
   });
   const refresh = () => {
-    for (const radio of radios) radio.checked = radio.value === read();
+    for (const { radio, whole } of entries) {
+      const reason = missing(radio.value);
+      radio.checked = radio.value === read();
+      radio.disabled = reason !== "";
+      whole.title = reason;
+    }
   };
   return { element, refresh };
+}
+
+/** A file of the visitor's own. accept: as of an input; take: of a File. */
+export function fileChoice({ key, label, accept, take }) {
+  const input = make("input", { type: "file", id: `likeness-${key}-file`, accept });
+  input.addEventListener("change", () => {
+    const [file] = input.files;
+    // The same file once more is a choice, too.
+    input.value = "";
+    if (file) take(file);
+  });
+  return still(
+    make("label", { className: "file", id: `likeness-${key}` }, input, make("span", { textContent: label })),
+  );
 }
 
 export function checkbox({ key, label, hint = "", read, write }) {

@@ -2,8 +2,11 @@
 
 import * as THREE from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
+import { mapsOf } from "./maps.js";
 import { lookWeights, morphWeights } from "./morph_weights.js";
-import { prepareMaterials, undress } from "./surfaces.js";
+import { followExpression } from "./skin.js";
+import { closeMap, prepareMaterials, undress } from "./surfaces.js";
+import { isWrinkles, Wrinkles } from "./wrinkles.js";
 
 const { degToRad } = THREE.MathUtils;
 
@@ -13,8 +16,8 @@ const NECK_SHARE = 0.4;
 const loader = new GLTFLoader();
 
 /**
- * Read the bytes of a GLB: {root, meshes, materials, bones, restRotations, names, ownWeights, words, size, centre}.
- * words: by name, how much of the stored expression comes from words; `ownWeights` are what is left, the head's own.
+ * Read the bytes of a GLB: {root, meshes, materials, bones, restRotations, names, ownWeights, words, size, centre, skins,
+ * maps}. skins: of prepareSkin; maps: of the skin, by their names in maps.js. words: by name, how much of the stored expression comes from words; `ownWeights` are what is left, the head's own.
  *
  * Works without WebGL. Throws an Error with a sentence where the bytes are no head.
  */
@@ -59,7 +62,14 @@ export async function readHead(bytes, words = {}) {
     disposeHead(head);
     throw new Error("The head's file holds no surface, so there is nothing to show. Make the head again.");
   }
-  prepareMaterials(head);
+  const wrinkles = new Map();
+  for (const mesh of head.meshes) {
+    const found = await readWrinkles(gltf.parser, mesh);
+    if (found) wrinkles.set(mesh, found);
+  }
+  prepareMaterials(head, wrinkles);
+  const [skin] = head.skins;
+  head.maps = skin ? mapsOf(skin.material, skin.wrinkles?.textures) : new Map();
   // The rest geometry, not Box3.setFromObject, which adds every morph at once.
   const box = new THREE.Box3();
   const point = new THREE.Vector3();
@@ -74,13 +84,37 @@ export async function readHead(bytes, words = {}) {
   return head;
 }
 
-/** What the page is told about a head: {triangles, morphs, joints}. */
+const MASK = /^_wrinkles_\d+$/;
+
+// The wrinkles of a mesh: {field, textures} as prepareSkin takes them, or null. Without a normal map there is nothing
+// that they could be added to. Masks are read once, and are no business of the graphics card's.
+async function readWrinkles(parser, { geometry, material }) {
+  const masks = Object.keys(geometry.attributes)
+    .filter((name) => MASK.test(name))
+    .sort()
+    .map((name) => geometry.attributes[name]);
+  for (const name of Object.keys(geometry.attributes)) if (MASK.test(name)) geometry.deleteAttribute(name);
+  const said = material.userData.likeness?.wrinkles;
+  if (!material.normalMap || !isWrinkles(said) || said.families.length > 4 * masks.length) return null;
+  const textures = await Promise.all(said.textures.map((index) => parser.getDependency("texture", index)));
+  if (!textures.every(Boolean)) return null;
+  for (const texture of textures) texture.anisotropy = 8;
+  const mask = (family, vertex) => masks[family >> 2].getComponent(vertex, family & 3);
+  return { field: new Wrinkles(said.families, mask, geometry.attributes.position.count), textures };
+}
+
+/** What the page is told about a head: {triangles, morphs, joints, maps}. */
 export function describeHead(head) {
   const triangles = head.meshes.reduce(
     (sum, { geometry }) => sum + (geometry.index ?? geometry.attributes.position).count / 3,
     0,
   );
-  return { triangles, morphs: [...new Set([...head.names.values()].flat())], joints: [...head.bones.keys()] };
+  return {
+    triangles,
+    morphs: [...new Set([...head.names.values()].flat())],
+    joints: [...head.bones.keys()],
+    maps: [...head.maps.keys()],
+  };
 }
 
 /**
@@ -100,6 +134,7 @@ export function poseHead(head, expression, pose, gaze, idle) {
     const weights = morphWeights(head.names.get(mesh), own, added, idle?.closed);
     weights.forEach((weight, index) => (mesh.morphTargetInfluences[index] = weight));
   }
+  for (const skin of head.skins) followExpression(skin, weightsOf(skin.mesh));
   const turn = (joint, share, angles) => turnBone(head, joint, share, angles);
   turn("neck", NECK_SHARE, pose);
   // Nobody sways with the neck alone.
@@ -109,6 +144,12 @@ export function poseHead(head, expression, pose, gaze, idle) {
     roll_deg: pose.roll_deg * (1 - NECK_SHARE) + (idle?.roll_deg ?? 0),
   });
   for (const eye of ["leftEye", "rightEye"]) turn(eye, looks ? 0 : 1, { ...look, roll_deg: 0 });
+}
+
+// What a mesh shows, by name.
+function weightsOf({ morphTargetDictionary, morphTargetInfluences }) {
+  const entries = Object.entries(morphTargetDictionary ?? {});
+  return Object.fromEntries(entries.map(([name, index]) => [name, morphTargetInfluences[index]]));
 }
 
 // Joints rest axis-aligned with the head frame, so Euler angles in it are rotations about its own axes. Yaw is
@@ -121,19 +162,40 @@ function turnBone(head, joint, share, { yaw_deg, pitch_deg, roll_deg }) {
   bone.quaternion.copy(head.restRotations.get(bone)).multiply(rotation);
 }
 
+/** Bytes of a head on the graphics card, about: every texture with its chain of smaller ones, and its morphs. */
+export function textureBytes(head) {
+  const textures = new Set(head.meshes.flatMap((mesh) => texturesOf(head.materials.get(mesh))));
+  for (const { wrinkles } of head.skins) for (const texture of wrinkles?.textures ?? []) textures.add(texture);
+  if (head.inspected) textures.add(head.inspected.texture);
+  const pictures = [...textures].reduce(
+    (sum, { image }) => sum + (4 / 3) * 4 * (image?.width ?? 0) * (image?.height ?? 0),
+    0,
+  );
+  // As three.js keeps them: four floats for each offset of each vertex.
+  const morphs = head.meshes.reduce((sum, { geometry }) => {
+    const lists = Object.values(geometry.morphAttributes);
+    return sum + 16 * geometry.attributes.position.count * lists.reduce((count, list) => count + list.length, 0);
+  }, 0);
+  return Math.round(pictures + morphs);
+}
+
 /** Free what a head holds on the GPU and in decoded pictures: three.js frees nothing by itself. */
 export function disposeHead(head) {
   head.root.removeFromParent();
+  closeMap(head);
   undress(head);
+  for (const { wrinkles } of head.skins ?? []) wrinkles?.textures.forEach(freeTexture);
   for (const mesh of head.meshes) {
     mesh.skeleton?.dispose();
     mesh.geometry.dispose();
-    for (const texture of texturesOf(mesh.material)) {
-      texture.source.data?.close?.();
-      texture.dispose();
-    }
+    texturesOf(mesh.material).forEach(freeTexture);
     mesh.material.dispose();
   }
+}
+
+function freeTexture(texture) {
+  texture.source.data?.close?.();
+  texture.dispose();
 }
 
 function texturesOf(material) {

@@ -1,9 +1,12 @@
 // The viewer's iframe: connects a Viewer to the page with the messages of protocol.js, and to its own toolbar.
 
+import { Atlas } from "./atlas.js";
 import { describeHead, disposeHead, readHead } from "./head.js";
+import { MAPS } from "./maps.js";
 import { hasCamera } from "./photo_camera.js";
 import { PhotoLayer } from "./photo_layer.js";
 import { checkMessage, PROTOCOL_VERSION } from "./protocol.js";
+import { readSurroundings } from "./studio.js";
 import { FRONT, Viewer } from "./viewer.js";
 
 // A graphics card that is back at all is back by then.
@@ -73,6 +76,56 @@ function refresh() {
   stage.classList.toggle("comparing", comparing);
   stage.style.setProperty("--mix", comparing ? mix.querySelector("input").value / 100 : 1);
   if (comparing) photos.layout(viewer.photoBox);
+  showMap();
+}
+
+// ------------------------------------------------------------------------------------------------------------ maps
+
+const atlas = new Atlas(byId("atlas"), () => layFlat(false));
+// The map that is asked for, and whether it is to lie flat over the stage.
+let map = "";
+let flat = false;
+let pictured = null;
+
+// The head on show may lack the map that is asked for, and the next may have it.
+function showMap() {
+  const picture = flat ? (viewer?.mapPicture ?? null) : null;
+  if (picture === pictured) return;
+  pictured = picture;
+  if (picture) atlas.show(picture, MAPS[map]);
+  else atlas.close();
+  for (const element of [stage, toolbar, mix, wipe]) element.inert = picture !== null;
+}
+
+// By a person, in the viewer.
+function layFlat(on) {
+  flat = on;
+  showMap();
+  tellPage({ type: "map_shown", map, flat });
+  stage.querySelector("canvas")?.focus();
+}
+
+// ---------------------------------------------------------------------------------------------------- surroundings
+
+let surroundings = null;
+
+async function setSurroundings({ url, name }) {
+  if (url === surroundings) return;
+  const before = surroundings;
+  surroundings = url;
+  try {
+    const texture = url === null ? null : await readSurroundings(name, await (await fetch(url)).blob());
+    // Another one has been asked for.
+    if (url !== surroundings) texture?.dispose();
+    else {
+      viewer?.surroundWith(texture);
+      tellPage({ type: "surroundings_set", name: url === null ? null : name, problem: null });
+    }
+  } catch (error) {
+    if (url !== surroundings) return;
+    surroundings = before;
+    tellPage({ type: "surroundings_set", name: null, problem: error.message });
+  }
 }
 
 // --------------------------------------------------------------------------------------- the divider of the wipe
@@ -184,6 +237,19 @@ const actions = {
   set_view: (message) => viewer?.setView(message),
   set_light: (message) => viewer?.setLight(message),
   set_style: (message) => viewer?.setStyle(message),
+  set_detail: (message) => viewer?.setDetail(message),
+  set_map: (message) => {
+    const opened = message.flat && !flat;
+    ({ map, flat } = message);
+    viewer?.setMap(map);
+    showMap();
+    // Keys belong to what has just been opened.
+    if (opened && atlas.open) {
+      window.focus();
+      atlas.focus();
+    }
+  },
+  set_surroundings: setSurroundings,
   set_idle: (message) => viewer?.setIdle(message),
   set_theme: ({ dark }) => {
     document.documentElement.dataset.theme = dark ? "dark" : "light";
@@ -281,7 +347,8 @@ byId("notice")
 document.addEventListener("fullscreenchange", showFilled);
 document.addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
-  if (viewer?.comparing) viewer.setComparing(false);
+  if (atlas.open) layFlat(false);
+  else if (viewer?.comparing) viewer.setComparing(false);
   else if (viewer?.before) viewer.setBefore(false);
   else if (viewer?.wiping) viewer.setWiping(false);
   else if (filled) fillWindow(false);

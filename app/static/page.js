@@ -129,6 +129,8 @@ const reactions = {
     sendEdited();
     window.dispatchEvent(new CustomEvent("likeness:head", { detail: message }));
   },
+  map_shown: (message) => panels.mapShown(message),
+  surroundings_set: (message) => panels.surroundingsSet(message),
   fill_window: ({ on }) => fillWindow(on),
   failed: ({ text }) => {
     // An original that is no longer kept costs the comparison, not the head.
@@ -305,7 +307,7 @@ function onDrag(event) {
 
 // Ctrl+Z, and Ctrl+Shift+Z or Ctrl+Y.
 function onKey(event) {
-  if (event.key === "Escape") fillWindow(false);
+  if (event.key === "Escape" && !panels.closeMap()) fillWindow(false);
   if (!(event.ctrlKey || event.metaKey) || event.altKey || isTyping(event.target)) return;
   const key = event.key.toLowerCase();
   if (key !== "z" && key !== "y") return;

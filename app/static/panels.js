@@ -1,4 +1,4 @@
-// The panels beside the viewer: Expression, Pose, Light and View. They act in the browser alone, within a frame.
+// The panels beside the viewer: Expression, Pose, Detail, Relight and View. They act in the browser alone, within a frame.
 //
 // What is set lives in `Panels` and not in the page's elements: a panel that is mounted again shows the same.
 
@@ -7,6 +7,7 @@ import {
   checkbox,
   choice,
   clamp,
+  fileChoice,
   group,
   heading,
   make,
@@ -17,11 +18,14 @@ import {
   still,
 } from "./controls.js";
 import { ARKIT_GROUPS, PRESETS, sliderGroups } from "./expressions.js";
+import { litBall, PRESETS as LIGHT_PRESETS } from "./lights.js";
+import { MAPS } from "./maps.js";
 
 const PRESET_MS = 220;
 const GAZE_LIMIT_DEG = 25;
 const LIGHT_PITCH_DEG = 60;
 const NEUTRAL_LIGHT = { light_yaw: 0, light_pitch: 0, key: 1, environment: 1, environment_yaw: 0 };
+const NEUTRAL_DETAIL = { normal: 1, wrinkles: 1, scattering: 1, shine: 1 };
 const REST = {
   own: true,
   linked: true,
@@ -36,19 +40,17 @@ const REST = {
   exposure: 1,
   tone_mapping: "neutral",
   style: "textured",
+  ...NEUTRAL_DETAIL,
+  map: "",
+  flat: false,
   view_yaw: 0,
   view_pitch: 0,
   zoom: 1,
 };
 
 const STYLES = { textured: "Textured", clay: "Clay", wireframe: "Wireframe", normals: "Normals", uv: "UV checker" };
-// Where the key lights of studio.js stand, for the ball that shows them. That module is the viewer's: it needs three.js.
-export const KEY_LIGHTS = {
-  studio: { label: "Studio", yaw_deg: -31, pitch_deg: 29 },
-  daylight: { label: "Daylight", yaw_deg: 50, pitch_deg: 34 },
-  dramatic: { label: "Dramatic", yaw_deg: -64, pitch_deg: 24 },
-};
-const LIGHTS = Object.fromEntries(Object.entries(KEY_LIGHTS).map(([name, { label }]) => [name, label]));
+const BALL_PX = 96;
+const LIGHTS = Object.fromEntries(Object.entries(LIGHT_PRESETS).map(([name, { label }]) => [name, label]));
 const TONE_MAPPINGS = { neutral: "Neutral", filmic: "Filmic", none: "None" };
 // Where they take the camera; sides are the person's own. In the order of the screen: the camera that moves to the left
 // shows more of the person's right.
@@ -65,7 +67,16 @@ const ZOOMS = { Head: 1, Face: 1.7, Eyes: 3.4 };
 const degrees = (value) => `${Math.round(value)}°`;
 const times = (value) => `${value.toFixed(2)} ×`;
 
-/** The four panels and what is set in them. `send` takes messages of protocol.js for the viewer. */
+const keyOf = (light) => LIGHT_PRESETS[light].lamps[0];
+
+function ballOf(light) {
+  const canvas = make("canvas", { width: BALL_PX, height: BALL_PX, "aria-hidden": "true" });
+  const picture = canvas.getContext("2d");
+  picture?.putImageData(new ImageData(litBall(LIGHT_PRESETS[light], BALL_PX), BALL_PX), 0, 0);
+  return canvas;
+}
+
+/** The five panels and what is set in them. `send` takes messages of protocol.js for the viewer. */
 export class Panels {
   #send;
   #values = { ...REST };
@@ -74,6 +85,12 @@ export class Panels {
   // What words have moved, likewise; see set_words in app/protocol.py.
   #words = {};
   #offered = ARKIT_GROUPS.flatMap((group) => group.names);
+  // The maps that the head on show has; null: no head is there yet.
+  #maps = null;
+  // The visitor's own surroundings: their address in this browser, the file's name, and what is wrong with the last one.
+  #own = { url: null, name: "" };
+  #asked = null;
+  #problem = "";
   // kind -> { element, refresh }
   #mounted = new Map();
   // Titles of the groups that a person has opened or closed: title -> open.
@@ -89,11 +106,16 @@ export class Panels {
     for (const message of this.#messages()) this.#sent.set(message.type, JSON.stringify(message));
   }
 
-  /** Build the panel `kind` ("expression", "pose", "light" or "view") into `element`, as things are set now. */
+  /** Build the panel `kind` ("expression", "pose", "detail", "light" or "view") into `element`, as things are set now. */
   mount(kind, element) {
-    const controls = { expression: this.#expression, pose: this.#pose, light: this.#light, view: this.#view }[
-      kind
-    ].call(this);
+    const builders = {
+      expression: this.#expression,
+      pose: this.#pose,
+      detail: this.#detail,
+      light: this.#light,
+      view: this.#view,
+    };
+    const controls = builders[kind].call(this);
     element.replaceChildren(
       make("div", { className: "likeness-panel" }, ...controls.map((control) => control.element)),
     );
@@ -102,12 +124,63 @@ export class Panels {
     refresh();
   }
 
-  /** A head with these morphs is on show: offer its sliders. */
-  headLoaded({ morphs }) {
+  /** A head with these morphs and maps is on show: offer its sliders and what can be looked at. */
+  headLoaded({ morphs, maps, final }) {
+    this.#maps = maps;
+    // A first head is followed by one that may have it again.
+    if (final && this.#values.map !== "" && !maps.includes(this.#values.map)) this.#set({ map: "", flat: false });
+    else this.#changed();
     // A first head without morphs is no reason to take the sliders away while somebody moves them.
     if (morphs.length === 0 || String(morphs) === String(this.#offered)) return;
     this.#offered = morphs;
     this.#rebuildExpression();
+  }
+
+  /** The viewer shows this map now (map_shown). */
+  mapShown({ map, flat }) {
+    this.#set({ map, flat });
+  }
+
+  /** Take away a map that lies flat; whether there was one. */
+  closeMap() {
+    const { flat } = this.#values;
+    if (flat) this.#set({ flat: false });
+    return flat;
+  }
+
+  /** What has become of the visitor's own surroundings (surroundings_set). */
+  surroundingsSet({ name, problem }) {
+    this.#problem = problem ?? "";
+    if (problem !== null) {
+      if (this.#asked) URL.revokeObjectURL(this.#asked.url);
+      this.#asked = null;
+      // What a viewer that starts again shall show.
+      this.#send({ type: "set_surroundings", ...this.#own });
+    } else if (name !== null && this.#asked) {
+      const first = this.#own.url === null;
+      if (!first) URL.revokeObjectURL(this.#own.url);
+      this.#own = this.#asked;
+      this.#asked = null;
+      // They light the head by themselves; the key light can be added.
+      if (first) this.#set({ key: 0, environment_yaw: 0 });
+    }
+    this.#changed();
+  }
+
+  #takeSurroundings(file) {
+    this.#problem = "";
+    this.#asked = { url: URL.createObjectURL(file), name: file.name };
+    this.#send({ type: "set_surroundings", ...this.#asked });
+    this.#changed();
+  }
+
+  #dropSurroundings() {
+    this.#problem = "";
+    this.#asked = null;
+    if (this.#own.url === null) return;
+    URL.revokeObjectURL(this.#own.url);
+    this.#own = { url: null, name: "" };
+    this.#send({ type: "set_surroundings", ...this.#own });
   }
 
   /** Words have moved the expression so far: sliders show it, and what hands have moved stays on top. */
@@ -189,6 +262,11 @@ export class Panels {
         tone_mapping: is.tone_mapping,
       },
       { type: "set_style", style: is.style },
+      {
+        type: "set_detail",
+        ...{ normal: is.normal, wrinkles: is.wrinkles, scattering: is.scattering, shine: is.shine },
+      },
+      { type: "set_map", map: is.map, flat: is.flat },
       { type: "set_idle", on: is.idle },
     ];
   }
@@ -234,8 +312,8 @@ export class Panels {
     });
   }
 
-  #choice(key, legend, options, write = (value) => this.#set({ [key]: value })) {
-    return choice({ key, legend, options, read: () => this.#values[key], write });
+  #choice(key, legend, options, write = (value) => this.#set({ [key]: value }), more = {}) {
+    return choice({ key, legend, options, read: () => this.#values[key], write, ...more });
   }
 
   // Where sliders stand without hands.
@@ -355,19 +433,61 @@ export class Panels {
     ];
   }
 
+  #detail() {
+    const percents = (key, label) => this.#slider(key, label, [0, 2], percent, 0.01);
+    const missing = (map) => {
+      if (map === "" || this.#maps?.includes(map)) return "";
+      return this.#maps ? `This head has no map of this: ${MAPS[map].toLowerCase()}.` : "No head is on show yet.";
+    };
+    const flat = button("UV view", () => this.#set({ flat: !this.#values.flat }), { id: "likeness-flat" });
+    const flatten = {
+      element: flat,
+      refresh: () => {
+        flat.disabled = this.#values.map === "";
+        flat.title = flat.disabled ? "Choose a map first" : "";
+        flat.setAttribute("aria-pressed", String(this.#values.flat));
+      },
+    };
+    const lacks = make("p", { className: "note" });
+    const explained = {
+      element: lacks,
+      refresh: () => {
+        lacks.hidden = !this.#maps || Object.keys(MAPS).every((map) => this.#maps.includes(map));
+        lacks.textContent =
+          "This head has not all of the maps. Those of its reflections and its relief are made after its colours.";
+      },
+    };
+    return [
+      heading("Skin"),
+      percents("normal", "Detail strength"),
+      percents("wrinkles", "Wrinkles"),
+      percents("scattering", "Scattering"),
+      percents("shine", "Shine"),
+      note("Wrinkles come with the expression: raise the brows. Scattering is the light that spreads below the skin."),
+      still(button("Reset skin", () => this.#set(NEUTRAL_DETAIL))),
+      this.#choice("map", "Look at a map", { "": "None", ...MAPS }, (map) => this.#showMap(map), { missing }),
+      flatten,
+      explained,
+    ];
+  }
+
+  #showMap(map) {
+    this.#set({ map, flat: map !== "" && this.#values.flat });
+  }
+
   #light() {
     const radian = Math.PI / 180;
     const ball = pad({
       className: "ball",
       read: () => {
-        const base = KEY_LIGHTS[this.#values.light];
+        const base = keyOf(this.#values.light);
         const yaw = (base.yaw_deg + this.#values.light_yaw) * radian;
         const pitch = clamp(base.pitch_deg + this.#values.light_pitch, -85, 85) * radian;
         return [Math.sin(yaw) * Math.cos(pitch), -Math.sin(pitch), Math.cos(yaw) < 0];
       },
       // From the point under the finger, on the half of the ball that is seen.
       write: (x, y) => {
-        const base = KEY_LIGHTS[this.#values.light];
+        const base = keyOf(this.#values.light);
         const shrink = 1 / Math.max(1, Math.hypot(x, y));
         const pitch = Math.asin(-y * shrink);
         const yaw = Math.asin(clamp((x * shrink) / Math.max(Math.cos(pitch), 0.01), -1, 1));
@@ -387,8 +507,29 @@ export class Panels {
       refresh: () => (tones.value = this.#values.tone_mapping),
     };
     tone.element.append(make("label", { htmlFor: tones.id, textContent: "Tone mapping" }), tones);
+    const relight = (changes) => {
+      this.#dropSurroundings();
+      this.#set({ ...NEUTRAL_LIGHT, ...changes });
+    };
+    const own = fileChoice({
+      ...{ key: "surroundings", label: "Your own .hdr file", accept: ".hdr,image/vnd.radiance" },
+      take: (file) => this.#takeSurroundings(file),
+    });
+    const said = make("p", { className: "note", role: "status" });
+    const told = {
+      element: said,
+      refresh: () => {
+        const { name } = this.#own;
+        said.classList.toggle("wrong", this.#problem !== "");
+        said.textContent =
+          this.#problem ||
+          (this.#asked && `Reading ${this.#asked.name} …`) ||
+          (name && `${name} lights the head. Choose a light above to go back.`) ||
+          "It is read in this browser and sent nowhere.";
+      },
+    };
     return [
-      this.#choice("light", "Light", LIGHTS, (light) => this.#set({ light, ...NEUTRAL_LIGHT })),
+      this.#choice("light", "Light", LIGHTS, (light) => relight({ light }), { picture: ballOf }),
       heading("Main light"),
       ball,
       this.#slider("light_yaw", "Around", [-180, 180], degrees),
@@ -397,13 +538,15 @@ export class Panels {
       heading("Surroundings"),
       this.#slider("environment", "Strength", [0, 3], times, 0.01),
       this.#slider("environment_yaw", "Turn", [-180, 180], degrees),
+      own,
+      told,
       heading("Picture"),
       this.#slider("exposure", "Exposure", [0.25, 2.5], times, 0.01),
       tone,
       still(
         button("Reset light", () => {
           const { light, exposure, tone_mapping } = REST;
-          this.#set({ light, ...NEUTRAL_LIGHT, exposure, tone_mapping });
+          relight({ light, exposure, tone_mapping });
         }),
       ),
     ];
@@ -413,7 +556,8 @@ export class Panels {
     const grid = (label, buttons) =>
       still(make("div", { className: "grid", role: "group", "aria-label": label }, ...buttons));
     return [
-      this.#choice("style", "Surface", STYLES),
+      // A map would cover it.
+      this.#choice("style", "Surface", STYLES, (style) => this.#set({ style, map: "", flat: false })),
       heading("Camera"),
       grid(
         "Camera",

@@ -1,7 +1,7 @@
 // Messages between the page and the viewer: the browser's copy of app/protocol.py, which says what each one means.
 // tests/test_app.py compares the two tables.
 
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 export const MESSAGES = {
   load_head: {
@@ -42,6 +42,12 @@ export const MESSAGES = {
     },
   },
   set_style: { to: "viewer", fields: { style: "string" } },
+  set_detail: {
+    to: "viewer",
+    fields: { normal: "number", wrinkles: "number", scattering: "number", shine: "number" },
+  },
+  set_map: { to: "viewer", fields: { map: "string", flat: "boolean" } },
+  set_surroundings: { to: "viewer", fields: { url: "string?", name: "string" } },
   set_idle: { to: "viewer", fields: { on: "boolean" } },
   set_theme: { to: "viewer", fields: { dark: "boolean" } },
   save_head: { to: "viewer", fields: {} },
@@ -69,8 +75,17 @@ export const MESSAGES = {
   ready: { to: "page", fields: { protocol: "number" } },
   head_loaded: {
     to: "page",
-    fields: { url: "string", final: "boolean", triangles: "number", morphs: "strings", joints: "strings" },
+    fields: {
+      url: "string",
+      final: "boolean",
+      triangles: "number",
+      morphs: "strings",
+      joints: "strings",
+      maps: "strings",
+    },
   },
+  map_shown: { to: "page", fields: { map: "string", flat: "boolean" } },
+  surroundings_set: { to: "page", fields: { name: "string?", problem: "string?" } },
   fill_window: { to: "page", fields: { on: "boolean" } },
   failed: { to: "page", fields: { text: "string" } },
 };

@@ -1,9 +1,10 @@
-// The light on a head: presets of lamps and surroundings, the key light's place, exposure and tone mapping.
-//
-// Directions are yaw and pitch in degrees as in protocol.py: yaw 0 is before the face, positive towards the head's left
-// (the right of the picture), positive pitch is above.
+// The light on a head: the lamps and surroundings of a preset of lights.js, the key light's place, a visitor's own
+// surroundings, exposure and tone mapping. Directions are those of lights.js.
 
 import * as THREE from "three";
+import { HDRLoader } from "three/addons/loaders/HDRLoader.js";
+import { checkHdr, reduceHdr } from "./hdr.js";
+import { PRESETS, towards } from "./lights.js";
 
 const { clamp, degToRad } = THREE.MathUtils;
 
@@ -13,6 +14,8 @@ const LIMITS = { key: [0, 3], environment: [0, 3], exposure: [0.25, 4] };
 // Lamps and shadow maps: metres from the middle of the head, and around it.
 const LAMP_DISTANCE_M = 2;
 const SHADOW_REACH_M = 0.25;
+// three.js has the middle of a picture of the surroundings to the side; ours is before the face.
+const OWN_YAW_DEG = 90;
 
 export const TONE_MAPPINGS = {
   // Khronos' neutral leaves base colours as they are below the highlights: skin keeps its tone.
@@ -22,64 +25,9 @@ export const TONE_MAPPINGS = {
   none: { mapping: THREE.NoToneMapping, exposure: 1 },
 };
 
-// Lamps: {yaw_deg, pitch_deg, color, intensity, shadow}; shadow is how much of its light the head keeps from itself, or
-// 0 for none. The first is the key. A lamp behind the head always casts shadows, or it would shine through into the
-// mouth. Surroundings: sky, horizon and ground are colours; panels are softboxes, windows and reflectors: they give eyes
-// and skin something to reflect. {yaw_deg, pitch_deg, width, height (metres at 4 m), color, strength, panes?}.
-export const PRESETS = {
-  // A soft warm key from the upper left, a weak fill opposite, a cool rim behind: a portrait studio.
-  studio: {
-    lamps: [
-      { yaw_deg: -31, pitch_deg: 29, color: 0xfff1e2, intensity: 1.8, shadow: 0.62, softness: 9 },
-      { yaw_deg: 52, pitch_deg: 6, color: 0xe4ecff, intensity: 0.36, shadow: 0 },
-      { yaw_deg: 147, pitch_deg: 26, color: 0xdfe8ff, intensity: 1.4, shadow: 1, softness: 6 },
-    ],
-    sky: 0x8b8d92,
-    horizon: 0x5d5d60,
-    ground: 0x35322f,
-    brightness: 0.72,
-    panels: [
-      { yaw_deg: -33, pitch_deg: 34, width: 1.15, height: 1.15, color: 0xfff3e6, strength: 26 },
-      { yaw_deg: 62, pitch_deg: 12, width: 0.8, height: 3, color: 0xe8eeff, strength: 2.2 },
-      { yaw_deg: 0, pitch_deg: 86, width: 2.5, height: 2.5, color: 0xffffff, strength: 2 },
-      { yaw_deg: 150, pitch_deg: 20, width: 1.2, height: 3, color: 0xdfe8ff, strength: 3 },
-    ],
-  },
-  // By a large window under an overcast sky: light from the side and above, wrapped around the face by a bright room.
-  daylight: {
-    lamps: [
-      { yaw_deg: 50, pitch_deg: 34, color: 0xfffaf2, intensity: 1.9, shadow: 0.55, softness: 16 },
-      { yaw_deg: -150, pitch_deg: 30, color: 0xe6f0ff, intensity: 0.6, shadow: 1, softness: 9 },
-    ],
-    sky: 0xc4d8f5,
-    horizon: 0xd9dbd8,
-    ground: 0x6b5c4c,
-    brightness: 0.66,
-    panels: [
-      { yaw_deg: 48, pitch_deg: 22, width: 1.6, height: 2.1, color: 0xf4f8ff, strength: 13, panes: [2, 3] },
-      { yaw_deg: -80, pitch_deg: 5, width: 2.5, height: 3, color: 0xfff4e4, strength: 0.8 },
-    ],
-  },
-  // One hard lamp from the side, a cold edge from behind, almost nothing else.
-  dramatic: {
-    lamps: [
-      { yaw_deg: -64, pitch_deg: 24, color: 0xffe9d2, intensity: 4, shadow: 0.9, softness: 5 },
-      { yaw_deg: 132, pitch_deg: 22, color: 0xb9d3ff, intensity: 3.6, shadow: 1, softness: 5 },
-    ],
-    sky: 0x2a3040,
-    horizon: 0x24262e,
-    ground: 0x171514,
-    brightness: 1.4,
-    panels: [
-      { yaw_deg: -48, pitch_deg: 24, width: 0.6, height: 1.3, color: 0xffead6, strength: 22 },
-      { yaw_deg: 128, pitch_deg: 12, width: 0.7, height: 3, color: 0xb9d3ff, strength: 5 },
-    ],
-  },
-};
-
 /** The unit vector towards a place around the head, for angles in degrees. */
 export function direction(yaw_deg, pitch_deg) {
-  return new THREE.Vector3().setFromSphericalCoords(1, degToRad(90 - pitch_deg), degToRad(yaw_deg));
+  return new THREE.Vector3(...towards(yaw_deg, pitch_deg));
 }
 
 /** The unit vector towards a preset's key light, turned by these angles. */
@@ -115,6 +63,29 @@ export const DEFAULT_LIGHT = {
   tone_mapping: "neutral",
 };
 
+/**
+ * The surroundings in a visitor's file: a texture that `Studio.surroundWith` takes. blob: of a .hdr picture. Throws an
+ * Error with a sentence where it is none, damaged or too large.
+ */
+export async function readSurroundings(name, blob) {
+  checkHdr(name, blob.size, new Uint8Array(await blob.slice(0, 8192).arrayBuffer()));
+  let decoded;
+  try {
+    decoded = new HDRLoader().parse(await blob.arrayBuffer());
+  } catch (error) {
+    throw new Error(`${name} is damaged and cannot be read (${error.message}). Fetch the file anew.`, { cause: error });
+  }
+  const { data, width, height } = reduceHdr(name, decoded, THREE.DataUtils.fromHalfFloat);
+  const halves = Uint16Array.from(data, (value) => THREE.DataUtils.toHalfFloat(Math.min(value, 65504)));
+  const texture = new THREE.DataTexture(halves, width, height, THREE.RGBAFormat, THREE.HalfFloatType);
+  texture.mapping = THREE.EquirectangularReflectionMapping;
+  texture.colorSpace = THREE.LinearSRGBColorSpace;
+  texture.minFilter = texture.magFilter = THREE.LinearFilter;
+  texture.flipY = true;
+  texture.needsUpdate = true;
+  return texture;
+}
+
 /** The lamps and surroundings of one scene. */
 export class Studio {
   #renderer;
@@ -122,6 +93,8 @@ export class Studio {
   #shadow_px;
   #lamps = new THREE.Group();
   #environment = null;
+  // A visitor's own surroundings, in place of the preset's; null: there are none.
+  #own = null;
   #light = null;
 
   /** shadow_px: the side of shadow maps. */
@@ -137,16 +110,18 @@ export class Studio {
   set(message) {
     const light = limitLight(message);
     const preset = PRESETS[light.preset];
-    if (light.preset !== this.#light?.preset) {
-      this.#build(preset);
-      this.#surround(preset);
-    }
+    const before = this.#light?.preset;
     this.#light = light;
+    if (light.preset !== before) {
+      this.#build(preset);
+      this.#surround();
+    }
     const [key] = this.#lamps.children;
     key.position.copy(keyDirection(light.preset, light.yaw_deg, light.pitch_deg)).multiplyScalar(LAMP_DISTANCE_M);
     key.intensity = preset.lamps[0].intensity * light.key;
     this.#scene.environmentIntensity = light.environment;
-    this.#scene.environmentRotation.set(0, degToRad(light.environment_yaw_deg), 0);
+    const turn_deg = light.environment_yaw_deg + (this.#own ? OWN_YAW_DEG : 0);
+    this.#scene.environmentRotation.set(0, degToRad(turn_deg), 0);
     const { mapping, exposure } = TONE_MAPPINGS[light.tone_mapping];
     this.#renderer.toneMapping = mapping;
     this.#renderer.toneMappingExposure = exposure * light.exposure;
@@ -157,14 +132,35 @@ export class Studio {
     this.#lamps.position.copy(point);
   }
 
+  /**
+   * Surroundings of a visitor's own, as readSurroundings returns, or the preset's again (null). They light the head with
+   * the preset's key lamp alone: what else shines is in them.
+   */
+  surroundWith(texture) {
+    if (this.#own === texture) return;
+    this.#own?.dispose();
+    this.#own = texture;
+    this.#build(PRESETS[this.#light.preset]);
+    this.#surround();
+    this.set(this.#light);
+  }
+
   /** After the GPU has lost everything: draw the surroundings again. */
   restore() {
-    this.#surround(PRESETS[this.#light.preset]);
+    this.#surround();
+  }
+
+  /** Bytes of the textures that light takes: the surroundings, and a shadow map for each lamp that casts one. */
+  get textureBytes() {
+    const { width, height } = this.#environment;
+    const shadows = this.#lamps.children.filter((lamp) => lamp.castShadow).length;
+    return 8 * width * height + 4 * this.#shadow_px ** 2 * shadows;
   }
 
   dispose() {
     this.#clear();
     this.#environment?.dispose();
+    this.#own?.dispose();
     this.#scene.remove(this.#lamps);
   }
 
@@ -175,7 +171,8 @@ export class Studio {
 
   #build({ lamps }) {
     this.#clear();
-    for (const { yaw_deg, pitch_deg, color, intensity, shadow, softness } of lamps) {
+    const lit = this.#own ? lamps.slice(0, 1) : lamps;
+    for (const { yaw_deg, pitch_deg, color, intensity, shadow, softness } of lit) {
       const lamp = new THREE.DirectionalLight(color, intensity);
       lamp.position.copy(direction(yaw_deg, pitch_deg)).multiplyScalar(LAMP_DISTANCE_M);
       // A target inside the lamp would turn with it; the middle of the group stays.
@@ -199,18 +196,21 @@ export class Studio {
     Object.assign(lamp.shadow.camera, { near: LAMP_DISTANCE_M - 0.6, far: LAMP_DISTANCE_M + 0.6 });
   }
 
-  #surround(preset) {
-    const room = surroundings(preset);
+  #surround() {
     const generator = new THREE.PMREMGenerator(this.#renderer);
     const before = this.#environment;
-    this.#environment = generator.fromScene(room, 0.02);
+    if (this.#own) this.#environment = generator.fromEquirectangular(this.#own);
+    else {
+      const room = surroundings(PRESETS[this.#light.preset]);
+      this.#environment = generator.fromScene(room, 0.02);
+      room.traverse((object) => {
+        object.geometry?.dispose();
+        object.material?.dispose();
+      });
+    }
     this.#scene.environment = this.#environment.texture;
     before?.dispose();
     generator.dispose();
-    room.traverse((object) => {
-      object.geometry?.dispose();
-      object.material?.dispose();
-    });
   }
 }
 

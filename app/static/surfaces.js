@@ -2,6 +2,8 @@
 // checker in the texture atlas.
 
 import * as THREE from "three";
+import { freePicture, pictureOf } from "./maps.js";
+import { prepareSkin } from "./skin.js";
 
 export const STYLES = ["textured", "clay", "wireframe", "normals", "uv"];
 
@@ -12,10 +14,6 @@ const MOUTH_SHINE = 0.45;
 // The cut edge of the neck recedes into the dark: the share of light there, and the height of the fade in metres.
 const NECK_LIGHT = 0.08;
 const NECK_FADE_M = 0.06;
-// How far beyond the terminator each colour of light still leaves the skin, after the wrapped diffuse of "GPU Gems",
-// chapter 16: blood scatters red the furthest.
-const SCATTER = [0.22, 0.09, 0.06];
-
 export const CHECKER_CELLS = 16;
 export const CHECKER_PX = 1024;
 
@@ -86,9 +84,10 @@ export class Surfaces {
     new THREE.MeshBasicMaterial({ color: 0xe8a87c, wireframe: true }),
   ];
 
-  /** Give a head (as readHead returns) the materials of a style. */
-  dress(head, style) {
+  /** Give a head (as readHead returns) the materials of a style; map: or show that map of it (maps.js) instead. */
+  dress(head, style, map = "") {
     undress(head);
+    if (this.#inspect(head, map)) return;
     for (const mesh of head.meshes) {
       const replacement = this.#replacement(style);
       // Lashes are pictures on sheets: as clay they would be planks.
@@ -96,6 +95,38 @@ export class Surfaces {
       if (replacement) mesh.material = replacement;
       else if (["skin", "mouth"].includes(mesh.material.name)) mesh.material = [mesh.material, this.#inside];
     }
+  }
+
+  // The map as it is, unlit; what else the head has is there to show where it lies.
+  #inspect(head, map) {
+    if (head.inspected?.map !== map) closeMap(head);
+    if (map === "" || !head.maps.has(map)) return false;
+    if (!head.inspected) {
+      const picture = pictureOf(head, map);
+      const texture = new THREE.CanvasTexture(picture);
+      texture.colorSpace = THREE.SRGBColorSpace;
+      texture.flipY = false;
+      texture.anisotropy = 8;
+      const plain = { toneMapped: false };
+      const skin = new THREE.MeshBasicMaterial({ ...plain, map: texture });
+      const grey = new THREE.MeshBasicMaterial({ ...plain, color: 0x4b4845 });
+      const own = new Map();
+      if (map === "albedo") {
+        for (const { material } of head.meshes) {
+          const { map: colours, transparent, alphaTest, side } = material;
+          own.set(material, new THREE.MeshBasicMaterial({ ...plain, map: colours, transparent, alphaTest, side }));
+        }
+      }
+      head.inspected = { map, picture, texture, skin, grey, own };
+    }
+    const { skin, grey, own } = head.inspected;
+    for (const mesh of head.meshes) {
+      const { material } = mesh;
+      mesh.visible = mesh.castShadow || own.has(material);
+      const shown = material.name === "skin" ? skin : (own.get(material) ?? grey);
+      mesh.material = ["skin", "mouth"].includes(material.name) ? [shown, this.#inside] : shown;
+    }
+    return true;
   }
 
   dispose() {
@@ -122,8 +153,22 @@ export function undress(head) {
   }
 }
 
-/** Once for every head that arrives: make its own materials draw what their glTF form cannot say. */
-export function prepareMaterials(head) {
+/** Free what showing a map of a head has taken. */
+export function closeMap(head) {
+  if (!head.inspected) return;
+  const { texture, picture, skin, grey, own } = head.inspected;
+  for (const material of [skin, grey, ...own.values()]) material.dispose();
+  texture.dispose();
+  freePicture(picture);
+  head.inspected = null;
+}
+
+/**
+ * Once for every head that arrives: make its own materials draw what their glTF form cannot say. wrinkles: by mesh, what
+ * prepareSkin takes. Fills `head.skins`.
+ */
+export function prepareMaterials(head, wrinkles = new Map()) {
+  head.skins = [];
   for (const mesh of head.meshes) {
     const { material } = mesh;
     // With a list of two materials, both draw everything.
@@ -133,27 +178,9 @@ export function prepareMaterials(head) {
     if (["mouth", "teeth", "tongue"].includes(material.name) && "specularIntensity" in material) {
       material.specularIntensity = MOUTH_SHINE;
     }
-    if (material.name === "skin") scatter(material);
+    if (material.name === "skin") head.skins.push(prepareSkin(mesh, wrinkles.get(mesh)));
   }
   shadeCavities(head);
-}
-
-// Light scatters under the skin and comes out beside where it went in: the edge of the light is soft, and redder than
-// either side of it. Only the diffuse part; reflections stay at the surface.
-function scatter(material) {
-  // After the reflections, which keep the plain irradiance, and before the diffuse light.
-  const place = "vec3 halfDir = normalize( directLight.direction + geometryViewDir );";
-  const direct = THREE.ShaderChunk.lights_physical_pars_fragment.replace(
-    place,
-    `vec3 scatterWrap = vec3( ${SCATTER.join(", ")} );
-    irradiance = directLight.color
-      * saturate( ( dot( geometryNormal, directLight.direction ) + scatterWrap ) / ( 1.0 + scatterWrap ) );
-    ${place}`,
-  );
-  material.onBeforeCompile = (shader) => {
-    shader.fragmentShader = shader.fragmentShader.replace("#include <lights_physical_pars_fragment>", direct);
-  };
-  material.customProgramCacheKey = () => "likeness-skin";
 }
 
 // Occlusion that no lamp's shadow gives, as vertex colours, which multiply the base colour: the mouth darkens towards

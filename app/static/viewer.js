@@ -5,11 +5,12 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import { disposeHead, poseHead } from "./head.js";
+import { disposeHead, poseHead, textureBytes } from "./head.js";
 import { Idle } from "./idle.js";
 import { withoutWords } from "./morph_weights.js";
 import { letterbox, photoCamera } from "./photo_camera.js";
 import { Studio } from "./studio.js";
+import { DEFAULT_DETAIL, limitDetail, setDetail } from "./skin.js";
 import { checkStyle, Surfaces } from "./surfaces.js";
 import {
   between,
@@ -81,6 +82,9 @@ export class Viewer {
   #pose = STRAIGHT;
   #gaze = STRAIGHT;
   #style = "textured";
+  #detail = DEFAULT_DETAIL;
+  // The map that is shown in place of the surface, or "".
+  #map = "";
   #idle = null;
 
   #framed_m = 1;
@@ -95,6 +99,10 @@ export class Viewer {
   #restTimer = null;
   #lost = false;
   #pictures = 0;
+  // Of the last picture.
+  #cost = { calls: 0, triangles: 0 };
+  // Shadows lie as they are until head or light move: a camera that turns does not draw them again.
+  #shadowsDue = true;
 
   /**
    * Draw into `container` (an element with a size). events: {changed, lost, restored}, functions that are called when
@@ -115,6 +123,9 @@ export class Viewer {
     }
     this.#renderer.shadowMap.enabled = true;
     this.#renderer.shadowMap.type = THREE.PCFShadowMap;
+    this.#renderer.shadowMap.autoUpdate = false;
+    // A picture of a wipe is two.
+    this.#renderer.info.autoReset = false;
 
     const canvas = this.#renderer.domElement;
     canvas.tabIndex = 0;
@@ -136,7 +147,7 @@ export class Viewer {
     this.#controls.rotateSpeed = 0.7;
     this.#controls.minPolarAngle = degToRad(90 - PITCH_RANGE_DEG[1]);
     this.#controls.maxPolarAngle = degToRad(90 - PITCH_RANGE_DEG[0]);
-    this.#controls.addEventListener("change", this.requestRender);
+    this.#controls.addEventListener("change", this.#requestView);
     // A hand on the camera has the last word.
     this.#controls.addEventListener("start", () => (this.#turn = null));
 
@@ -258,6 +269,30 @@ export class Viewer {
     this.#update();
   }
 
+  /** How strongly skin shows its relief, its wrinkles, its scattering and its shine: a set_detail message. */
+  setDetail(detail) {
+    this.#detail = limitDetail(detail);
+    this.#update();
+  }
+
+  /** Show a map of the skin (a name of maps.js) in place of the surface, "" for none; heads without it keep theirs. */
+  setMap(map) {
+    if (map === this.#map) return;
+    this.#map = map;
+    this.#update();
+  }
+
+  /** The map on show as a canvas, or null. */
+  get mapPicture() {
+    return this.#visible?.inspected?.picture ?? null;
+  }
+
+  /** Surroundings of a visitor's own (readSurroundings of studio.js), or null: those of the light. */
+  surroundWith(texture) {
+    this.#studio.surroundWith(texture);
+    this.requestRender();
+  }
+
   /** Whether the head blinks and breathes. */
   setIdle({ on }) {
     if (on === (this.#idle !== null)) return;
@@ -345,6 +380,12 @@ export class Viewer {
 
   /** Ask for a picture at the next frame. Nothing is drawn while nothing changes. */
   requestRender = () => {
+    this.#shadowsDue = true;
+    this.#requestView();
+  };
+
+  // The camera alone has moved.
+  #requestView = () => {
     this.#dirty = true;
     this.#ask();
   };
@@ -376,10 +417,14 @@ export class Viewer {
     return picture;
   }
 
-  /** For tests and measurements: pictures drawn so far, and what the graphics card holds. */
+  /**
+   * For tests and measurements: pictures drawn so far, what the graphics card holds, and what the last picture took:
+   * draw calls and triangles, shadows included. texture_bytes is an estimate, without the picture's own buffers.
+   */
   get statistics() {
     const { geometries, textures } = this.#renderer.info.memory;
-    return { pictures: this.#pictures, geometries, textures, heads: this.#held.size };
+    const texture_bytes = [...this.#held].reduce((sum, head) => sum + textureBytes(head), this.#studio.textureBytes);
+    return { pictures: this.#pictures, geometries, textures, heads: this.#held.size, texture_bytes, ...this.#cost };
   }
 
   /** Free everything. The viewer cannot be used afterwards. */
@@ -403,7 +448,10 @@ export class Viewer {
       if (visibles.includes(head)) this.#scene.add(head.root);
       else head.root.removeFromParent();
     }
-    for (const head of visibles) this.#surfaces.dress(head, this.#style);
+    for (const head of visibles) {
+      this.#surfaces.dress(head, this.#style, this.#map);
+      for (const skin of head.skins) setDetail(skin, this.#detail);
+    }
     this.#events.changed();
     this.requestRender();
   }
@@ -422,7 +470,8 @@ export class Viewer {
     if (!this.#dirty && !(this.#idling && now_ms - this.#drawn_ms >= IDLE_FRAME_MS)) return;
     this.#drawn_ms = now_ms;
     this.#dirty = false;
-    if (this.#turn !== null) this.requestRender();
+    if (this.#turn !== null) this.#requestView();
+    if (this.#idling) this.#shadowsDue = true;
     this.#applyShape(now_ms);
     this.#draw();
   };
@@ -481,9 +530,14 @@ export class Viewer {
     // Setting a size, even the same one, makes the browser allocate the picture anew.
     if (this.#buffer !== buffer.join()) this.#renderer.setDrawingBufferSize(...buffer);
     this.#buffer = buffer.join();
+    const { info, shadowMap } = this.#renderer;
+    info.reset();
+    shadowMap.needsUpdate ||= this.#shadowsDue;
+    this.#shadowsDue = false;
     const camera = this.#comparing ? photoCamera(this.#photo, this.photoBox, this.#stage) : this.#camera;
     if (this.wiping) this.#drawWipe(camera);
     else this.#renderer.render(this.#scene, camera);
+    this.#cost = { calls: info.render.calls, triangles: info.render.triangles };
     this.#pictures += 1;
   }
 
@@ -497,6 +551,8 @@ export class Viewer {
       [this.#shown, middle, width],
     ]) {
       for (const other of this.#visibles) other.root.visible = other === head;
+      // Each head's own.
+      this.#renderer.shadowMap.needsUpdate = true;
       this.#renderer.setScissor(left, 0, right - left, height);
       this.#renderer.render(this.#scene, camera);
     }
@@ -542,7 +598,7 @@ export class Viewer {
       this.setComparing(false);
       this.#turn = null;
       this.#place(to);
-      this.requestRender();
+      this.#requestView();
     }
     event.preventDefault();
   };

@@ -84,7 +84,7 @@ async function setUp(context, { dark = false, remembered = null } = {}) {
     window.dispatchEvent(Object.assign(new window.Event("message"), { data, origin, source }));
   page.ready = () => page.says({ type: "ready", protocol: PROTOCOL_VERSION });
   page.loaded = ({ url, final }) =>
-    page.says({ type: "head_loaded", url, final, triangles: 1, morphs: ["jawOpen"], joints: [] });
+    page.says({ type: "head_loaded", url, final, triangles: 1, morphs: ["jawOpen"], joints: [], maps: [] });
   page.types = () => page.sent.splice(0).map(({ type }) => type);
   page.letter = (...messages) => JSON.stringify({ sent: Math.random(), messages });
   page.bar = () => page.find("#likeness-connection")?.textContent ?? "";

@@ -4,9 +4,12 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import { Window } from "happy-dom";
 import { ARKIT_GROUPS, PRESETS } from "../../app/static/expressions.js";
-import { KEY_LIGHTS, Panels } from "../../app/static/panels.js";
+import { PRESETS as LIGHTS } from "../../app/static/lights.js";
+import { MAPS } from "../../app/static/maps.js";
+import { Panels } from "../../app/static/panels.js";
 import { checkMessage, MESSAGES } from "../../app/static/protocol.js";
-import { DEFAULT_LIGHT, limitLight, PRESETS as STUDIO } from "../../app/static/studio.js";
+import { DEFAULT_DETAIL, limitDetail } from "../../app/static/skin.js";
+import { DEFAULT_LIGHT, limitLight } from "../../app/static/studio.js";
 import { STYLES } from "../../app/static/surfaces.js";
 
 const ARKIT = ARKIT_GROUPS.flatMap((group) => group.names);
@@ -35,7 +38,7 @@ function setUp({ stillness = false } = {}) {
   const sent = [];
   const panels = new Panels((message) => sent.push(checkMessage(message, "viewer")));
   const mounts = {};
-  for (const kind of ["expression", "pose", "light", "view"]) {
+  for (const kind of ["expression", "pose", "detail", "light", "view"]) {
     mounts[kind] = document.body.appendChild(document.createElement("div"));
     panels.mount(kind, mounts[kind]);
   }
@@ -51,8 +54,12 @@ function setUp({ stillness = false } = {}) {
     find(selector).checked = checked;
     find(selector).dispatchEvent(new window.Event("change", { bubbles: true }));
   };
+  const choose = (selector, file) => {
+    Object.defineProperty(find(selector), "files", { value: [file], configurable: true });
+    find(selector).dispatchEvent(new window.Event("change", { bubbles: true }));
+  };
   const last = (type) => sent.filter((message) => message.type === type).at(-1);
-  return { ...{ window, document, panels, mounts, sent, frames, find, range, slide, press, tick, last } };
+  return { ...{ window, document, panels, mounts, sent, frames, find, range, slide, press, tick, choose, last } };
 }
 
 test("nothing is sent before something is moved", () => {
@@ -131,6 +138,10 @@ test("each message that the panels can start is started by one of them", () => {
   page.tick("#likeness-idle-box", true);
   page.tick("#likeness-style input[value=clay]", true);
   page.press("Front");
+  page.slide("shine", 2);
+  page.panels.headLoaded({ morphs: ARKIT, maps: ["normal"], final: true });
+  page.tick("#likeness-map input[value=normal]", true);
+  page.choose("#likeness-surroundings input", new File(["#?RADIANCE"], "attic.hdr"));
   page.frames();
   const types = Object.keys(MESSAGES).filter(
     (type) => MESSAGES[type].to === "viewer" && /^set_(?!photo|theme)/.test(type),
@@ -275,7 +286,8 @@ test("pads: the gaze follows the finger, the light stands where the ball was tou
   };
   drag(".pad.gaze", 1, -0.6);
   assert.deepEqual(page.last("set_gaze"), { type: "set_gaze", yaw_deg: 25, pitch_deg: -15 });
-  for (const [preset, base] of Object.entries(KEY_LIGHTS)) {
+  for (const [preset, { lamps }] of Object.entries(LIGHTS)) {
+    const [base] = lamps;
     page.tick(`#likeness-light input[value=${preset}]`, true);
     drag(".pad.ball", 0, 0);
     const light = page.last("set_light");
@@ -302,18 +314,8 @@ test("a light preset is a whole light, but leaves the picture's exposure alone",
 
 test("the viewer has every light, surface and strength that is offered", () => {
   const page = setUp();
-  assert.deepEqual(
-    Object.fromEntries(
-      Object.entries(KEY_LIGHTS).map(([name, { yaw_deg, pitch_deg }]) => [name, { yaw_deg, pitch_deg }]),
-    ),
-    Object.fromEntries(
-      Object.entries(STUDIO).map(([name, { lamps }]) => [
-        name,
-        { yaw_deg: lamps[0].yaw_deg, pitch_deg: lamps[0].pitch_deg },
-      ]),
-    ),
-  );
   const values = (selector) => [...page.document.querySelectorAll(selector)].map(({ value }) => value);
+  assert.deepEqual(values("#likeness-light input"), Object.keys(LIGHTS));
   assert.deepEqual(values("#likeness-style input"), STYLES);
   const tones = page.find("#likeness-tone_mapping select");
   for (const tone of values("#likeness-tone_mapping option")) {
@@ -325,6 +327,106 @@ test("the viewer has every light, surface and strength that is offered", () => {
       assert.deepEqual(limitLight(page.last("set_light")), page.last("set_light"));
     }
   }
+});
+
+test("skin at rest is drawn as the viewer draws it by itself, and every strength is one it has", () => {
+  const page = setUp();
+  page.slide("normal", 1.5);
+  page.frames();
+  const { type, ...detail } = page.last("set_detail");
+  assert.equal(type, "set_detail");
+  assert.deepEqual({ ...detail, normal: 1 }, DEFAULT_DETAIL);
+  for (const end of ["min", "max"]) {
+    for (const key of Object.keys(DEFAULT_DETAIL)) page.slide(key, page.range(key)[end]);
+    page.frames();
+    assert.deepEqual({ type, ...limitDetail(page.last("set_detail")) }, page.last("set_detail"));
+  }
+  page.press("Reset skin");
+  page.frames();
+  assert.deepEqual(page.last("set_detail"), { type, ...DEFAULT_DETAIL });
+});
+
+test("only maps that the head has can be looked at, and the others say why not", () => {
+  const page = setUp();
+  const radios = () => [...page.document.querySelectorAll("#likeness-map input")];
+  const open = () =>
+    radios()
+      .filter(({ disabled }) => !disabled)
+      .map(({ value }) => value);
+  assert.deepEqual(
+    radios().map(({ value }) => value),
+    ["", ...Object.keys(MAPS)],
+  );
+  assert.deepEqual(open(), [""]);
+  page.panels.headLoaded({ morphs: ARKIT, maps: ["albedo", "roughness"], final: true });
+  assert.deepEqual(open(), ["", "albedo", "roughness"]);
+  for (const radio of radios()) assert.equal(radio.disabled, radio.closest("label").title !== "", radio.value);
+  const flat = page.find("#likeness-flat");
+  assert.ok(flat.disabled && flat.title);
+  page.tick("#likeness-map input[value=roughness]", true);
+  flat.click();
+  page.frames();
+  assert.deepEqual(page.last("set_map"), { type: "set_map", map: "roughness", flat: true });
+  assert.equal(flat.getAttribute("aria-pressed"), "true");
+  // A first head may lack it; a final one without it takes it away.
+  page.panels.headLoaded({ morphs: [], maps: [], final: false });
+  page.frames();
+  assert.equal(page.last("set_map").map, "roughness");
+  page.panels.headLoaded({ morphs: ARKIT, maps: ["albedo"], final: true });
+  page.frames();
+  assert.deepEqual(page.last("set_map"), { type: "set_map", map: "", flat: false });
+});
+
+test("a map is closed from the viewer, by a surface, and by Escape before anything else is", () => {
+  const page = setUp();
+  page.panels.headLoaded({ morphs: ARKIT, maps: Object.keys(MAPS), final: true });
+  const open = () => {
+    page.tick("#likeness-map input[value=normal]", true);
+    page.find("#likeness-flat").click();
+    page.frames();
+    assert.deepEqual(page.last("set_map"), { type: "set_map", map: "normal", flat: true });
+  };
+  const now = () => {
+    page.frames();
+    const { map, flat } = page.last("set_map");
+    return [map, flat];
+  };
+  assert.equal(page.panels.closeMap(), false);
+  open();
+  page.panels.mapShown({ map: "normal", flat: false });
+  assert.deepEqual(now(), ["normal", false]);
+  open();
+  assert.equal(page.panels.closeMap(), true);
+  assert.deepEqual(now(), ["normal", false]);
+  open();
+  page.tick("#likeness-style input[value=clay]", true);
+  assert.deepEqual(now(), ["", false]);
+  assert.equal(page.last("set_style").style, "clay");
+});
+
+test("a visitor's own surroundings light alone, and are gone with the next light", () => {
+  const page = setUp();
+  const said = () => page.find("#likeness-surroundings + .note").textContent;
+  const file = (name) => page.choose("#likeness-surroundings input", new File(["#?RADIANCE"], name));
+  const rest = said();
+  file("attic.hdr");
+  const asked = page.last("set_surroundings");
+  assert.equal(asked.name, "attic.hdr");
+  assert.match(asked.url, /^blob:/);
+  assert.match(said(), /attic\.hdr/);
+  page.panels.surroundingsSet({ name: "attic.hdr", problem: null });
+  page.frames();
+  assert.equal(page.last("set_light").key, 0);
+  // Another that is none: a sentence, and the one before is what a new viewer would show.
+  file("notes.hdr");
+  page.panels.surroundingsSet({ name: null, problem: "notes.hdr is no .hdr picture." });
+  assert.equal(said(), "notes.hdr is no .hdr picture.");
+  assert.deepEqual(page.last("set_surroundings"), asked);
+  page.tick("#likeness-light input[value=sunset]", true);
+  page.frames();
+  assert.deepEqual(page.last("set_surroundings"), { type: "set_surroundings", url: null, name: "" });
+  assert.deepEqual([page.last("set_light").preset, page.last("set_light").key], ["sunset", 1]);
+  assert.equal(said(), rest);
 });
 
 test("a camera button is sent each time: a hand may have turned the head in between", () => {
@@ -356,16 +458,16 @@ test("a panel that is mounted again shows what is set", () => {
 
 test("a head with other shapes gets its own sliders; presets keep to what it has", () => {
   const page = setUp({ stillness: true });
-  page.panels.headLoaded({ morphs: ["jawOpen", "mouthSmileLeft", "earWiggle"] });
+  page.panels.headLoaded({ morphs: ["jawOpen", "mouthSmileLeft", "earWiggle"], maps: [], final: true });
   const keys = [...page.mounts.expression.querySelectorAll("details .slider")].map(({ id }) => id);
   assert.deepEqual(keys, ["likeness-mouthSmileLeft", "likeness-jawOpen", "likeness-earWiggle"]);
   page.press("Smile");
   page.frames();
   assert.deepEqual(Object.keys(page.last("set_expression").weights), ["mouthSmileLeft"]);
   assert.equal(page.find("[data-preset=smile]").getAttribute("aria-pressed"), "true");
-  page.panels.headLoaded({ morphs: [] });
+  page.panels.headLoaded({ morphs: [], maps: [], final: false });
   assert.ok(page.range("earWiggle"));
-  page.panels.headLoaded({ morphs: ARKIT });
+  page.panels.headLoaded({ morphs: ARKIT, maps: [], final: true });
   assert.equal(page.range("earWiggle"), null);
 });
 

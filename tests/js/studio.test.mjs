@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as THREE from "three";
-import { DEFAULT_LIGHT, direction, keyDirection, limitLight, PRESETS, TONE_MAPPINGS } from "../../app/static/studio.js";
+import { PRESETS } from "../../app/static/lights.js";
+import { DEFAULT_LIGHT, direction, keyDirection, limitLight, TONE_MAPPINGS } from "../../app/static/studio.js";
 
 const close = (a, b, what) => assert.ok(Math.abs(a - b) < 1e-9, `${what}: ${a} is not ${b}`);
 const pitchOf = (vector) => THREE.MathUtils.radToDeg(Math.asin(vector.y));
@@ -55,7 +56,7 @@ test("strengths are held within what still shows a face", () => {
 test("a preset or a tone mapping that is not there is refused by name", () => {
   assert.throws(
     () => limitLight({ ...DEFAULT_LIGHT, preset: "disco" }),
-    /preset "disco"; it has studio, daylight, dramatic/,
+    /preset "disco"; it has studio, daylight, dramatic, sunset, overcast, neon/,
   );
   assert.throws(() => limitLight({ ...DEFAULT_LIGHT, preset: "toString" }), TypeError);
   assert.throws(
