@@ -31,6 +31,7 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     errors, color, mesh, materials, camera, checkpoints, photo
     head, atlas, flame, raster, shading, occlusion, environment, render, render_pytorch3d, lighting, landmarks, quality
     synthesis, albedo
+    facescape, surface_transfer, foreign_detail
     key_expressions
     fitting, texture, generation
     avatar
