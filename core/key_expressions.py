@@ -19,12 +19,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int16
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter, map_coordinates, maximum_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -32,8 +34,7 @@ from core.atlas import interpolate
 from core.head import HeadModel, SameHead
 from core.materials import DISPLACEMENT_UNIT_M, Materials
 from core.synthesis.painting import smooth_step
-from core.synthesis.people import Labels
-from core.synthesis.wrinkles import wrinkle_depth
+from core.synthesis.wrinkles import FOLDS, Grooves, atlas_mm, fold_grooves, groove_depth
 
 LAYERS = 2
 
@@ -68,7 +69,7 @@ FAMILIES: tuple[Family, ...] = (
     _middle("foreheadInner", 0, {"browInnerUp": 1.0, "browOuterUp*": 0.25, "browDown*": -0.3}),
     *_paired("foreheadOuter", 0, {"browOuterUp*": 1.0, "browInnerUp": 0.3, "browDown*": -0.4}),
     _middle("glabella", 1, {"browDown*": 0.55, "noseSneer*": 0.15, "browOuterUp*": -0.1}),
-    *_paired("bunny", 0, {"noseSneer*": 1.0, "mouthUpperUp*": 0.25, "browDown*": 0.3}),
+    *_paired("bunny", 0, {"noseSneer*": 1.0, "mouthUpperUp*": 0.25, "browDown*": 0.15}),
     *_paired("crowsFeet", 0, {"cheekSquint*": 0.8, "eyeSquint*": 0.7, "mouthSmile*": 0.5, "eyeBlink*": 0.15}),
     *_paired(
         "lowerLid",
@@ -79,7 +80,7 @@ FAMILIES: tuple[Family, ...] = (
     *_paired(
         "nasolabial",
         1,
-        {"mouthSmile*": 0.9, "mouthUpperUp*": 0.7, "noseSneer*": 0.6, "mouthDimple*": 0.6, "mouthStretch*": 0.45}
+        {"mouthSmile*": 0.9, "mouthUpperUp*": 0.7, "noseSneer*": 0.5, "mouthDimple*": 0.6, "mouthStretch*": 0.45}
         | {"cheekSquint*": 0.35, "mouth*": 0.5, "cheekPuff": -0.8, "mouthFunnel": -0.3},
     ),
     _middle(
@@ -169,21 +170,24 @@ def displacement_of(
     wrinkles of the expression. Maps of another size are resampled; a map that the materials lack counts as flat."""
     out = torch.zeros(size, size, device=head.template.device)
     if materials.skin_displacement is not None:
-        out = out + _metres(materials.skin_displacement, size).to(out.device)[0]
+        out = out + _resized(_metres(materials.skin_displacement), size).to(out.device)[0]
     if materials.skin_wrinkles is None or not (shown := layer_weights(head, weights)).any():
         return out
-    layers = _metres(materials.skin_wrinkles, size).to(out.device)
+    layers = _resized(_metres(materials.skin_wrinkles), size).to(out.device)
     return out + (interpolate(head, shown, size).permute(2, 0, 1) * layers).sum(0)
 
 
-def _metres(micrometres: Tensor, size: int) -> Tensor:
+def _metres(micrometres: Tensor) -> Tensor:
+    return micrometres.float() * DISPLACEMENT_UNIT_M
+
+
+def _resized(maps: Tensor, size: int) -> Tensor:
     """Maps ``[C, W, W]`` at another size: averaged where they shrink, bilinear where they grow."""
-    metres = micrometres.float() * DISPLACEMENT_UNIT_M
-    if metres.shape[-1] == size:
-        return metres
-    if metres.shape[-1] > size:
-        return functional.interpolate(metres[None], size=(size, size), mode="area")[0]
-    return functional.interpolate(metres[None], size=(size, size), mode="bilinear")[0]
+    if maps.shape[-1] == size:
+        return maps
+    if maps.shape[-1] > size:
+        return functional.interpolate(maps[None], size=(size, size), mode="area")[0]
+    return functional.interpolate(maps[None], size=(size, size), mode="bilinear")[0]
 
 
 # ------------------------------------------------------------------------------------------------------------ masks
@@ -257,7 +261,8 @@ def _right_masks(place: Float[Tensor, "V 3"], points: Float[Tensor, "L 3"]) -> d
 
     fold = _along(y, [(p[k][1], p[k][0]) for k in (49, 203, 206, 216, 212, 202)])
     nasolabial = smooth_step(-10.0, -5.0, out - fold) * smooth_step(64.0, 50.0, out)
-    nasolabial = nasolabial * smooth_step(p[202][1] - 12, p[202][1], y) * smooth_step(p[49][1] + 8, p[49][1], y) * front
+    nasolabial = nasolabial * smooth_step(p[202][1] - 5, p[202][1] + 7, y) * front
+    nasolabial = nasolabial * smooth_step(p[49][1] + 8, p[49][1], y)
 
     mouth = (p[0][1] + p[17][1]) / 2
     lips = smooth_step(1.0, 0.74, torch.hypot(out / 38, (y - mouth) / 24)) * front
@@ -284,6 +289,14 @@ def _right_masks(place: Float[Tensor, "V 3"], points: Float[Tensor, "L 3"]) -> d
 
 # -------------------------------------------------------------------------------------------------------- the maps
 
+BULGE_MM = (2.6, 7.0)  # the skin of a fold bulges beside its groove, so far from a sharp and from a soft one ...
+BULGE = (0.85, 0.7)  # ... with so much of the groove's volume, on a child, in old age
+FIELD_SIDE = 128  # texels of the maps from which curves read masks and texels the lines' direction
+LINE_MM = 0.6  # a person's own lines are looked for after a blur of this size; pores are gone then
+LINE_DEPTH_MM = (0.03, 0.14)  # from what depth a furrow is taken for a line, and from what depth without doubt
+APART_MM = 2.2  # a drawn line gives way where one of the person's own is about this near ...
+GIVE_WAY = {False: 0.85, True: 0.35}  # ... to this share, sharp lines and soft ones
+
 
 def draw_wrinkles(
     head: HeadModel, strength: float, seed: int, displacement_m: Float[Tensor, "U U"], size: int
@@ -291,13 +304,166 @@ def draw_wrinkles(
     """`Materials.skin_wrinkles`: what expressions add at their fullest, micrometres along the normal, in two layers.
 
     strength: 0 the shallow, round folds of a child, 1 the deep, sharp ones of old age. seed: draws the lines' places.
-    displacement_m: the neutral relief of the person.
+    displacement_m: the neutral relief of the person, whose own lines deepen, while drawn ones give way beside them.
+    Grooves sink and what they displace bulges beside them. All zeros for a head without "mediapipe" landmarks.
     """
-    depth_m = wrinkle_depth(head, Labels(wrinkles=0.6 + 0.4 * strength, sag=0.5 + 0.5 * strength), seed, size)
-    masks = family_masks(head)
-    shares = [masks[:, [f.layer == layer for f in FAMILIES]].sum(1).clamp(0, 1) for layer in range(LAYERS)]
-    layers = -depth_m * interpolate(head, torch.stack(shares, 1), size).permute(2, 0, 1)
-    return (layers / DISPLACEMENT_UNIT_M).round().clamp(-32768, 32767).to(torch.int16)
+    strength = min(max(float(strength), 0.0), 1.0)
+    folds = fold_grooves(head, strength, seed)
+    if not any(folds.values()):
+        return torch.zeros(LAYERS, size, size, dtype=torch.int16, device=head.template.device)
+    texel_mm = atlas_mm(head) / size
+    shares = _fold_shares(SameHead(head))
+    own = _own_lines(_resized(displacement_m[None], size)[0].cpu().numpy() * 1000, texel_mm)
+    layers = []
+    for layer in range(LAYERS):
+        names = [name for name in FOLDS if _layer_of(name) == layer]
+        grooves = [
+            replace(g, depth_mm=g.depth_mm * _sampled(shares[name], g.points)) for name in names for g in folds[name]
+        ]
+        region = shares[names[0]] * 0
+        for name in names:
+            region = np.maximum(region, shares[name])
+        reach = _reach(grooves, region, texel_mm * size / FIELD_SIDE)
+        lines = _along_the_folds(own, grooves, region, texel_mm)
+        beside = _blurred(lines, APART_MM / texel_mm)
+        # The blur of one line of about LINE_MM half width, beside it.
+        beside = np.clip(beside / (0.35 * LINE_MM / APART_MM), 0, 1)
+        grooves = [
+            replace(g, depth_mm=g.depth_mm * (1 - GIVE_WAY[g.soft] * _sampled(beside, g.points))) for g in grooves
+        ]
+        sharp, soft = (depth.cpu().numpy() for depth in groove_depth(head, grooves, size))
+        sharp = np.maximum(sharp, _resize(reach, size) * lines)
+        bulge = _blurred(sharp, BULGE_MM[0] / texel_mm) + _blurred(soft, BULGE_MM[1] / texel_mm)
+        layers.append(np.interp(strength, (0, 1), BULGE) * bulge - sharp - soft)
+    micrometres = torch.from_numpy(np.stack(layers)) * 1000
+    return micrometres.round().clamp(-32768, 32767).to(torch.int16).to(head.template.device)
+
+
+def _layer_of(fold: str) -> int:
+    return next(family.layer for family in FAMILIES if family.name.startswith(fold))
+
+
+@functools.lru_cache(maxsize=4)
+def _fold_shares(key: SameHead) -> dict[str, NDArray[np.float32]]:
+    """Per fold of `FOLDS` a map 0..1 of where its lines may be: where its families are and no other of its layer is
+    stronger, so that the lines of one do not come up with another."""
+    masks = family_masks(key.head)
+    maps = interpolate(key.head, masks, FIELD_SIDE).permute(2, 0, 1).cpu()
+    shares = {}
+    for name in FOLDS:
+        mates = [index for index, family in enumerate(FAMILIES) if family.layer == _layer_of(name)]
+        own = maps[[index for index in mates if FAMILIES[index].name.startswith(name)]].sum(0)
+        share = own / maps[mates].sum(0).clamp_min(1e-3)
+        shares[name] = (smooth_step(0.3, 0.7, share) * smooth_step(0.0, 0.15, own)).numpy()
+    return shares
+
+
+def _sampled(field: NDArray[np.float32], points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """A map at atlas points ``[..., 2]``, v upwards."""
+    side = len(field)
+    at = np.stack([(1 - points[..., 1]) * side - 0.5, points[..., 0] * side - 0.5])
+    values = map_coordinates(field, at.reshape(2, -1), order=1, mode="nearest")
+    return values.astype(np.float32).reshape(points.shape[:-1])
+
+
+def _resize(field: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    return _resized(torch.from_numpy(field)[None], size)[0].numpy()
+
+
+def _blurred(field: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
+    """A Gaussian blur of `radius` texels, worked out on a map as coarse as the blur allows."""
+    size = len(field)
+    small = max(round(size / max(radius / 2, 1)), 1)
+    blurred = gaussian_filter(_resize(field, small), radius * small / size, truncate=3)
+    return _resize(blurred, size)
+
+
+def _reach(grooves: list[Grooves], region: NDArray[np.float32], field_mm: float) -> NDArray[np.float32]:
+    """How deep lines get near each place of a region, millimetres: what the person's own lines there deepen by."""
+    reach = np.zeros((FIELD_SIDE, FIELD_SIDE), np.float32)
+    for groove in grooves:
+        if not groove.soft:
+            np.maximum.at(reach, _cells(groove.points), groove.depth_mm.astype(np.float32))
+    near = maximum_filter(reach, 2 * round(6.0 / field_mm) + 1)
+    return region * gaussian_filter(np.maximum(near, 0.3 * near.max()), 3.0 / field_mm)
+
+
+def _cells(points: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the texels of a small map in which atlas points lie."""
+    cells = np.clip((np.stack([1 - points[..., 1], points[..., 0]]) * FIELD_SIDE).astype(np.int64), 0, FIELD_SIDE - 1)
+    return cells[0], cells[1]
+
+
+@dataclass(frozen=True, eq=False)
+class _OwnLines:
+    """A person's own lines. depth_mm: ``[U, U]`` of furrows below their surroundings. presence: ``[U, U]`` 0..1, how
+    surely one is a line. cosine, sine: of twice the angle at which it runs (x right, y down)."""
+
+    depth_mm: NDArray[np.float32]
+    presence: NDArray[np.float32]
+    cosine: NDArray[np.float32]
+    sine: NDArray[np.float32]
+
+
+def _own_lines(displacement_mm: NDArray[np.float32], texel_mm: float) -> _OwnLines:
+    """Furrows of 0.5 to 3 mm: places lower than their surroundings that curve across one direction, not all round as
+    pores do."""
+    sigma = LINE_MM / texel_mm
+    smooth = gaussian_filter(displacement_mm, sigma, truncate=3)
+    depth = _blurred(displacement_mm, 3 * sigma) - smooth
+    by_y, by_x = np.gradient(smooth)
+    yy, xy = np.gradient(by_y)
+    xx = np.gradient(by_x, axis=1)
+    half_difference, mean = np.hypot((xx - yy) / 2, xy), (xx + yy) / 2
+    most, least = mean + half_difference, mean - half_difference
+    lineness = np.clip((most - np.abs(least)) / np.maximum(most, 1e-9), 0, 1) * (most > 0)
+    low, high = LINE_DEPTH_MM
+    presence = np.clip((depth - low) / (high - low), 0, 1) * np.clip(2 * lineness - 0.4, 0, 1)
+    # The furrow runs across the direction in which it curves most.
+    length = np.maximum(2 * half_difference, 1e-12)
+    return _OwnLines(np.maximum(depth, 0), presence, -(xx - yy) / length, -2 * xy / length)
+
+
+def _along_the_folds(
+    own: _OwnLines, grooves: list[Grooves], region: NDArray[np.float32], texel_mm: float
+) -> NDArray[np.float32]:
+    """The own lines that run as the folds of a layer do, within its region: 1 at the bottom of a line, falling off as
+    its flanks do. Specks go out, gaps in a line are bridged."""
+    size = len(own.presence)
+    cosine, sine, weight = np.zeros((3, FIELD_SIDE, FIELD_SIDE))
+    for groove in grooves:
+        middle, step = groove.points[:, 1:] + groove.points[:, :-1], np.diff(groove.points, axis=1) * [1, -1]
+        angle = 2 * np.arctan2(step[..., 1], step[..., 0])
+        cells = _cells(middle / 2)
+        amount = np.hypot(step[..., 0], step[..., 1]) * groove.depth_mm[:, 1:]
+        for field, part in ((cosine, np.cos(angle)), (sine, np.sin(angle)), (weight, 1.0)):
+            np.add.at(field, cells, amount * part)
+    reach = 5.0 / (texel_mm * size / FIELD_SIDE)
+    cosine, sine, weight = (gaussian_filter(field, reach) for field in (cosine, sine, weight))
+    known = np.maximum(np.hypot(cosine, sine), 1e-9)
+    # The clearer the common direction, the more it counts; pebbles have none.
+    clear = np.clip(known / np.maximum(weight, 1e-9) * 1.5, 0, 1)
+    fields = [_resize(f.astype(np.float32), size) for f in (cosine / known, sine / known, clear, region)]
+    cosine, sine, clear, region = fields
+    agreement = clear * (own.cosine * cosine + own.sine * sine) + (1 - clear) * 0.5
+    presence = own.presence * np.clip(1.6 * agreement - 0.3, 0, 1) * region
+
+    # A line goes on: its mean along its own direction bridges gaps and forgets specks.
+    smoothing = 1.2 / texel_mm
+    cosine = _blurred(presence * own.cosine, smoothing) + 0.01 * cosine
+    sine = _blurred(presence * own.sine, smoothing) + 0.01 * sine
+    row, column = np.nonzero(_blurred(presence, smoothing) > 0.01)
+    angle = np.arctan2(sine[row, column], cosine[row, column]) / 2
+    total = np.zeros(len(row), np.float32)
+    steps = np.linspace(-6.0, 6.0, 13)
+    weights = np.exp(-0.5 * (steps / 3.0) ** 2)
+    for step, share in zip(steps / texel_mm, weights / weights.sum(), strict=True):
+        at_row = np.clip(np.rint(row + step * np.sin(angle)).astype(np.int64), 0, size - 1)
+        at_column = np.clip(np.rint(column + step * np.cos(angle)).astype(np.int64), 0, size - 1)
+        total += share * presence[at_row, at_column]
+    result = np.zeros((size, size), np.float32)
+    result[row, column] = np.clip(1.8 * total - 0.25, 0, 1)
+    return gaussian_filter(result, 0.3 / texel_mm).astype(np.float32)
 
 
 def expression_displacements(

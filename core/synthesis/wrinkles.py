@@ -55,15 +55,101 @@ def wrinkle_depth(head: HeadModel, labels: Labels, seed: int, size: int) -> Floa
         return torch.zeros(size, size, device=head.template.device)
     chart, lookup = _chart(SameHead(head)), _texels(SameHead(head), size)
     lines, folds = _lines(chart, seed, labels.gender)
-    sharp = _draw([*lines], chart, size, strength) if strength > 0 else torch.zeros(size, size)
-    sharp = torch.maximum(sharp, _draw([f for f in folds if not f.soft], chart, size, fold_strength))
-    soft = _draw([f for f in folds if f.soft], chart, FOLD_SIDE, fold_strength)
-    depth_mm = sharp + functional.interpolate(soft[None, None], size=(size, size), mode="bilinear")[0, 0]
+    grooves = [family.grown(fold_strength) for family in folds]
+    if strength > 0:
+        grooves += [family.grown(strength) for family in lines]
+    sharp, soft = _draw_apart(grooves, chart, size)
+    depth_mm = sharp + soft
     depth_mm = depth_mm + _neck(lookup, seed, size, strength, fold_strength)
     if strength > 0:
         depth_mm = depth_mm + _net(lookup, seed, size, strength)
     filled = depth_mm.flatten()[lookup.nearest]
     return (filled / 1000).to(head.template.device)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """How one kind of line folds when its muscle pulls hardest: on a child's skin, and in old age. depth_mm: of the
+    deepest; below 0 for what bulges. width: over that of the permanent lines. rolled: depth of the valley about each
+    line, three times as wide, as a share of the line's: skin that is pushed together rolls before it creases."""
+
+    depth_mm: tuple[float, float]
+    width: tuple[float, float] = (1.5, 1.0)
+    rolled: float = 0.0
+
+
+# Name -> the lines it is made of. Depths by eye: no measurement of moving skin gives them all.
+FOLDS: dict[str, dict[str, Fold]] = {
+    "forehead": {
+        "forehead": Fold((0.55, 0.8), (1.5, 1.0), 0.8),
+        "forehead_short": Fold((0.04, 0.4)),
+    },
+    "glabella": {"frown": Fold((0.95, 1.15), (1.3, 1.0), 0.9)},
+    "bunny": {"bunny": Fold((0.6, 0.75), rolled=0.5), "across_the_middle": Fold((0.5, 0.7), rolled=0.5)},
+    "crowsFeet": {"crows_feet": Fold((0.45, 0.65), (1.3, 1.0), 0.4), "crows_forks": Fold((0.1, 0.3))},
+    "lowerLid": {"lower_lid": Fold((0.3, 0.45), rolled=0.4)},
+    "nasolabial": {
+        "smile": Fold((0.3, 0.5), (1.6, 1.2)),
+        "smile_fold": Fold((1.2, 1.6), (1.0, 1.0)),
+        "cheek_cushion": Fold((-0.8, -1.0), (1.0, 1.0)),
+        "cheek_lines": Fold((0.1, 0.4), rolled=0.4),
+    },
+    "lips": {"lip_spokes": Fold((0.35, 0.65), rolled=0.5)},
+    "mouthCorner": {"marionette": Fold((0.25, 0.5), (1.8, 1.3)), "marionette_fold": Fold((0.4, 0.8), (1.2, 1.2))},
+    "chin": {"chin_crease": Fold((0.4, 0.6), (1.8, 1.3), 0.5), "chin_pebbles": Fold((0.28, 0.4))},
+}
+GROWN = (0.7, 1.0)  # how much of its lines a fold has, as a strength of permanent ones; on a child, in old age
+
+
+def fold_grooves(head: HeadModel, strength: float, seed: int) -> dict[str, list[Grooves]]:
+    """The grooves that expressions fold at their fullest, by the names of `FOLDS`, both sides together.
+
+    strength: 0 a child's few, round and shallow folds, 1 the many deep ones of old age. They run where permanent lines
+    of the same seed do: those are what folds leave behind. None for a head without "mediapipe" landmarks.
+    """
+    if "mediapipe" not in head.landmarks:
+        return {name: [] for name in FOLDS}
+    lines = _families(_chart(SameHead(head)), seed)
+
+    def between(ends: tuple[float, float]) -> float:
+        return float(np.interp(strength, (0, 1), ends))
+
+    result: dict[str, list[Grooves]] = {name: [] for name in FOLDS}
+    for name, parts in FOLDS.items():
+        for part, fold in parts.items():
+            grooves = [family.grown(between(GROWN)) for family in lines[part]]
+            deepest = max(g.depth_mm.max() for g in grooves)
+            scale = between(fold.depth_mm) / max(deepest, 1e-6)
+            for g in grooves:
+                line = replace(g, depth_mm=g.depth_mm * scale, width_mm=g.width_mm * between(fold.width))
+                result[name].append(line)
+                if fold.rolled:
+                    valley = replace(line, depth_mm=line.depth_mm * fold.rolled, width_mm=line.width_mm * 3, soft=True)
+                    result[name].append(valley)
+    return result
+
+
+def groove_depth(
+    head: HeadModel, grooves: list[Grooves], size: int
+) -> tuple[Float[Tensor, "{size} {size}"], Float[Tensor, "{size} {size}"]]:
+    """Grooves drawn on the skin map, sharp ones and soft ones apart; bulges are grooves of negative depth. Depth in
+    millimetres. Texels off the skin repeat the nearest skin."""
+    if "mediapipe" not in head.landmarks:
+        flat = torch.zeros(size, size, device=head.template.device)
+        return flat, flat
+    chart, nearest = _chart(SameHead(head)), atlas_lookup(head, size).nearest.cpu()
+    bulges = [replace(g, depth_mm=-g.depth_mm) for g in grooves if g.depth_mm.min() < 0]
+    sharp, soft = _draw_apart(grooves, chart, size)
+    if bulges:
+        raised_sharp, raised_soft = _draw_apart(bulges, chart, size)
+        sharp, soft = sharp - raised_sharp, soft - raised_soft
+    return sharp.flatten()[nearest].to(head.template.device), soft.flatten()[nearest].to(head.template.device)
+
+
+def atlas_mm(head: HeadModel) -> float:
+    """About how many millimetres of the face one unit of the atlas spans; its places differ by a third."""
+    chart = _chart(SameHead(head))
+    return float(np.median(np.sqrt(np.abs(np.linalg.det(chart.at(chart.to_mm, chart.uv))))))
 
 
 # ------------------------------------------------------------------------------------------- the atlas, in millimetres
@@ -189,6 +275,18 @@ def _texels(key: SameHead, size: int) -> _Texels:
 
 
 @dataclass(frozen=True, eq=False)
+class Grooves:
+    """Lines as they are drawn. points: ``[N, M, 2]`` in the atlas, v upwards. depth_mm: ``[N, M]``, 0 where a line is
+    not (yet) seen. width_mm: ``[N]``, half the groove's width at a third of its depth. soft: the broad shoulders of a
+    fold, added to the sharp lines instead of joining them."""
+
+    points: Array
+    depth_mm: Array
+    width_mm: Array
+    soft: bool = False
+
+
+@dataclass(frozen=True, eq=False)
 class _Family:
     """Lines of one kind. points: ``[N, M, 2]`` in the atlas. depth_mm: ``[N, M]`` when fully grown. onset: ``[N, M]``
     the strength at which each point begins to sink, >= 1 never. width_mm: ``[N]``, half the groove's width at a third
@@ -203,10 +301,11 @@ class _Family:
     def with_depth(self, factor: float) -> _Family:
         return replace(self, depth_mm=self.depth_mm * factor)
 
-    def sunk(self, strength: float) -> Array:
-        """Depth in millimetres at this strength: 0 at each point's onset, then growing with strength."""
+    def grown(self, strength: float) -> Grooves:
+        """At this strength: of no depth at each point's onset, then deeper with strength."""
         first = self.onset.min(1, keepdims=True)
-        return self.depth_mm * np.clip((strength - self.onset) / np.maximum(1.05 - first, 0.2), 0, 1) ** 0.8
+        grown = np.clip((strength - self.onset) / np.maximum(1.05 - first, 0.2), 0, 1) ** 0.8
+        return Grooves(self.points, self.depth_mm * grown, self.width_mm, self.soft)
 
 
 class _Side:
@@ -313,18 +412,29 @@ def _through(control: Array, count: int) -> Array:
 def _lines(chart: _Chart, seed: int, gender: Number) -> tuple[list[_Family], list[_Family]]:
     """All lines, which follow `wrinkles`, and all folds, which follow `sag`. What is drawn at random depends on the
     seed alone, family by family, so that no label moves a line."""
-    lines = _prone(_forehead(chart, np.random.default_rng([seed, 0])), seed, 0)
-    folds: list[_Family] = []
-    for left in (False, True):
-        for number, (paired, into) in enumerate(PAIRED, start=1):
-            both, own = np.random.default_rng([seed, number]), np.random.default_rng([seed, number, 1 + left])
-            families = _prone(paired(_Side(chart, left, both, own)), seed, number)
-            if paired is _lip_spokes:
-                families = [f.with_depth(1.1 - 0.6 * gender) for f in families]
-            (lines if into == "lines" else folds).extend(families)
-    lines += _prone(_across_the_middle(chart, np.random.default_rng([seed, 20])), seed, 20)
-    folds += _prone([_chin_crease(chart, np.random.default_rng([seed, 21]))], seed, 21)
+    drawn = _families(chart, seed)
+    drawn["lip_spokes"] = [f.with_depth(1.1 - 0.6 * gender) for f in drawn["lip_spokes"]]
+    lines, folds = ([f for name in names for f in drawn[name]] for names in (LINES, SAGGING))
     return lines, folds
+
+
+def _families(chart: _Chart, seed: int) -> dict[str, list[_Family]]:
+    """Everything that a seed lays down, by name, both sides together."""
+    drawn = {"forehead": _prone(_forehead(chart, np.random.default_rng([seed, 0])), seed, 0)}
+    for number, paired in PAIRED.items():
+        families = []
+        for left in (False, True):
+            both, own = np.random.default_rng([seed, number]), np.random.default_rng([seed, number, 1 + left])
+            families += _prone(paired(_Side(chart, left, both, own)), seed, number)
+        drawn[paired.__name__.removeprefix("_")] = families
+    for whole, rest in ("forehead", "forehead_short"), ("crows_feet", "crows_forks"):
+        drawn[whole], drawn[rest] = drawn[whole][::2], drawn[whole][1::2]
+    for whole in ("nasolabial", "marionette", "smile"):
+        drawn[whole], drawn[whole + "_fold"] = ([f for f in drawn[whole] if f.soft == soft] for soft in (False, True))
+    drawn["across_the_middle"] = _prone(_across_the_middle(chart, np.random.default_rng([seed, 20])), seed, 20)
+    drawn["chin_crease"] = _prone([_chin_crease(chart, np.random.default_rng([seed, 21]))], seed, 21)
+    drawn["chin_pebbles"] = [_chin_pebbles(chart, np.random.default_rng([seed, 24]))]
+    return drawn
 
 
 def _prone(families: list[_Family], seed: int, number: int) -> list[_Family]:
@@ -561,18 +671,67 @@ def _tear_trough(side: _Side) -> list[_Family]:
     return [shoulder, core]
 
 
-# Family -> the strength that it follows. The position seeds the family: append, never reorder.
-PAIRED = (
-    (_crows_feet, "lines"),
-    (_lower_lid, "lines"),
-    (_frown, "lines"),
-    (_lip_spokes, "lines"),
-    (_cheek_lines, "lines"),
-    (_before_the_ear, "lines"),
-    (_nasolabial, "folds"),
-    (_marionette, "folds"),
-    (_tear_trough, "folds"),
+def _bunny(side: _Side) -> list[_Family]:
+    """Short lines on the side of the nose, from its ridge outwards and down, where it wrinkles when it is pulled up.
+    They do not stay."""
+    count = 4
+    how_far = (np.arange(count) + side.about(0.5, 0.2, count)) / count
+    ridge = _through(side.landmark(6, 197, 195)[None], 40)[0]
+    start = ridge[np.clip((how_far * 30 + 2).astype(np.int64), 0, 39)]
+    start = side.chart.moved(start, side.outwards(side.about(3.5, 0.7, count).clip(2), np.zeros(count)))
+    s = np.linspace(0, 1, 12)
+    angle = np.deg2rad(side.about(-38 - 22 * how_far, 7, count))[:, None] + side.about(-0.2, 0.15, (count, 1)) * s
+    points = side.walk(start, angle, side.about(14.0, 1.8, count).clip(9, 18), 12)
+    onset = 0.1 + 0.35 * side.both.permutation(count) / count
+    depth, width = side.own.uniform(0.3, 0.5, count), side.own.uniform(0.6, 0.85, count)
+    return [side.family(points, depth, width, onset, sway_mm=0.25, gaps=0.15, taper=(0.7, 0.9))]
+
+
+def _smile(side: _Side) -> list[_Family]:
+    """The nasolabial fold where a smile makes it, a little inside the one that stays: it is carried outwards with the
+    corner of the mouth."""
+    control = side.between(
+        (129, 49, 0.4),
+        (129, 203, 0.75),
+        (206, 92, 0.25),
+        (186, 216, 0.15),
+        (57, 212, 0.05),
+        (43, 202, 0.85),
+    )
+    points = _through(control[None], 48)
+    core = side.family(points, 0.6, 1.5, 0.05, sway_mm=0.2, gaps=0, taper=(0.3, 0.95), uneven=0.1)
+    shoulder = side.family(points, 1.0, 4.4, 0.0, sway_mm=0.1, gaps=0, taper=(0.3, 0.9), uneven=0.1, soft=True)
+    return [core, shoulder]
+
+
+def _cheek_cushion(side: _Side) -> list[_Family]:
+    """What a smile pushes up beside the nasolabial fold, outside it. It does not stay."""
+    control = side.between((203, 36, 0.55), (206, 205, 0.45), (216, 207, 0.45), (216, 214, 0.7))
+    points = _through(control[None], 30)
+    return [side.family(points, 1.0, 4.2, 0.0, sway_mm=0.1, gaps=0, taper=(0.9, 0.9), uneven=0.1, soft=True)]
+
+
+# The key seeds the family: add new ones, never change one.
+PAIRED = {
+    1: _crows_feet,
+    2: _lower_lid,
+    3: _frown,
+    4: _lip_spokes,
+    5: _cheek_lines,
+    6: _before_the_ear,
+    7: _nasolabial,
+    8: _marionette,
+    9: _tear_trough,
+    25: _bunny,
+    26: _cheek_cushion,
+    27: _smile,
+}
+# What stays on the relaxed face, by the strength that it follows.
+LINES = (
+    *("forehead", "forehead_short", "crows_feet", "crows_forks", "lower_lid", "frown", "lip_spokes", "cheek_lines"),
+    *("before_the_ear", "across_the_middle"),
 )
+SAGGING = ("nasolabial", "nasolabial_fold", "marionette", "marionette_fold", "tear_trough", "chin_crease")
 
 
 def _across_the_middle(chart: _Chart, rng: np.random.Generator) -> list[_Family]:
@@ -593,19 +752,47 @@ def _chin_crease(chart: _Chart, rng: np.random.Generator) -> _Family:
     return _family(chart, rng, _through(control, 40), rng.uniform(0.3, 0.5, 1), 1.3, 0.15, gaps=0.3, taper=(0.9, 0.9))
 
 
+def _chin_pebbles(chart: _Chart, rng: np.random.Generator) -> _Family:
+    """The pits of a chin that is pulled up: short furrows without a common direction, as on a peach stone. They do not
+    stay."""
+    count = 34
+    middle, across, up = chart.uv[199], chart.uv[[421, 201]], chart.uv[200]
+    radius, turn = np.sqrt(rng.uniform(0, 1, count)), rng.uniform(0, 2 * np.pi, count)
+    place = radius[:, None] * np.stack([1.25 * np.cos(turn), np.sin(turn)], 1)
+    start = middle + place[:, :1] * 0.6 * (across[0] - across[1]) + place[:, 1:] * 1.1 * (up - middle)
+    heading = rng.uniform(0, np.pi, count)[:, None] + np.linspace(-0.6, 0.6, 5) * rng.choice([-1, 1], (count, 1))
+    points = [start]
+    for k in range(4):
+        step = rng.uniform(0.6, 1.1, (count, 1)) * np.stack([np.cos(heading[:, k]), np.sin(heading[:, k])], 1)
+        points.append(chart.moved(points[-1], step))
+    depth, width = rng.uniform(0.5, 1.0, count) * (1 - 0.5 * radius**2), rng.uniform(0.8, 1.2, count)
+    return _family(chart, rng, np.stack(points, 1), depth, width, 0.0, sway_mm=0, gaps=0, taper=(0.3, 0.3), uneven=0)
+
+
 # ------------------------------------------------------------------------------------------------------------- drawing
 
 
-def _draw(families: list[_Family], chart: _Chart, size: int, strength: float) -> Float[Tensor, "{size} {size}"]:
+def _draw_apart(
+    grooves: list[Grooves], chart: _Chart, size: int
+) -> tuple[Float[Tensor, "{size} {size}"], Float[Tensor, "{size} {size}"]]:
+    """Depth in millimetres of sharp lines, and of soft shoulders."""
+    soft = _draw([g for g in grooves if g.soft], chart, FOLD_SIDE)
+    soft = functional.interpolate(soft[None, None], size=(size, size), mode="bilinear")[0, 0]
+    return _draw([g for g in grooves if not g.soft], chart, size), soft
+
+
+def _draw(grooves: list[Grooves], chart: _Chart, size: int) -> Float[Tensor, "{size} {size}"]:
     """Depth in millimetres: at each texel the deepest of the grooves that pass it.
 
     A groove is smooth at its bottom, has flanks that fall off exponentially and ends at three widths. One that is
     finer than a texel is drawn as wide as one, and shallower by as much.
     """
     depth = torch.zeros(size * size)
+    if not grooves:
+        return depth.reshape(size, size)
     starts, ends, before, after, widths = [], [], [], [], []
-    for family in families:
-        sunk = family.sunk(strength)
+    for family in grooves:
+        sunk = family.depth_mm
         some = (sunk[:, :-1] > 0) | (sunk[:, 1:] > 0)
         starts.append(family.points[:, :-1][some])
         ends.append(family.points[:, 1:][some])
