@@ -163,7 +163,7 @@ FOREIGN: dict[str, WeightsFile] = {
     ),
     "facescape_positions": WeightsFile(
         file="posmaps.npz",
-        feature="the position maps of FaceScape's 20 key expressions, which its rig network reads",
+        feature="the position maps of FaceScape's 20 key expressions for its rig network",
         licence=_FACESCAPE,
         sha256=None,
         how_to_get="take predef/posmaps.npz of github.com/yanght321/Detailed3DFace",
