@@ -33,11 +33,11 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     synthesis, albedo
     facescape, surface_transfer, foreign_detail
     key_expressions
-    fitting, texture, generation
+    fitting, reflectance, displacement, texture, generation
     avatar
-    transfer
+    transfer, detail
     pipeline
-    gltf, export, evaluation
+    fine_mesh, map_files, gltf, export, evaluation
 """
 
 import os

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset
@@ -158,37 +158,47 @@ def sample_light(rng: np.random.Generator) -> RandomLight:
 
 @dataclass(frozen=True, eq=False)
 class Person:
-    """One head, ready to be lit. Whole maps of `WORK_PX` as bytes, ``[C, U, U]``; displacement_um: int16."""
+    """One head, ready to be lit. Whole maps of `WORK_PX`, ``[C, U, U]``; the coarse ones are linear, at `COARSE_PX`."""
 
     albedo: UInt8[Tensor, "3 U U"]
-    displacement_um: Tensor
+    displacement_um: Int16[Tensor, "1 U U"]
     surface: UInt8[Tensor, "3 U U"]  # specular, roughness, translucency
     geometry: Geometry
     coarse_albedo: Float[Tensor, "3 C C"]
     coarse_surface: Float[Tensor, "3 C C"]
 
     @staticmethod
-    def of(maps: MapSample, geometry: Geometry) -> Person:
-        """The person of a row of a maps shard that has relief, of `WORK_PX` texels a side."""
-        assert maps.displacement_mm is not None and maps.specular is not None
-        assert maps.roughness is not None and maps.translucency is not None
-        surface = torch.stack([maps.specular, maps.roughness, maps.translucency])
-        linear = srgb_to_linear(maps.albedo.float() / 255)
+    def of(
+        albedo: UInt8[Tensor, "3 U U"],
+        displacement_mm: Float[Tensor, "U U"],
+        surface: UInt8[Tensor, "3 U U"],
+        geometry: Geometry,
+    ) -> Person:
+        """surface: specular, roughness, translucency. Maps of `WORK_PX` texels a side."""
+        linear = srgb_to_linear(albedo.float() / 255)
         return Person(
-            maps.albedo,
-            (maps.displacement_mm.float() * 1000).round().clamp(-32767, 32767).to(torch.int16)[None],
+            albedo,
+            (displacement_mm.float() * 1000).round().clamp(-32767, 32767).to(torch.int16)[None],
             surface,
             geometry,
             functional.adaptive_avg_pool2d(linear, COARSE_PX),
             functional.adaptive_avg_pool2d(surface.float() / 255, COARSE_PX),
         )
 
+    @staticmethod
+    def of_sample(maps: MapSample, geometry: Geometry) -> Person:
+        """The person of a row of a maps shard that has relief."""
+        assert maps.displacement_mm is not None and maps.specular is not None
+        assert maps.roughness is not None and maps.translucency is not None
+        surface = torch.stack([maps.specular, maps.roughness, maps.translucency])
+        return Person.of(maps.albedo, maps.displacement_mm, surface, geometry)
+
 
 @dataclass(frozen=True, eq=False)
 class LitTiles:
     """Tiles ``[P, C, T, T]`` of one head. row, column: of their first texel. lit: linear, as a camera shows it. The
     truth: log_albedo, height_mm, surface (specular, roughness, translucency). normal, tangent, bitangent, to_slope: as
-    in `TangentFrame`, to_slope per texel of `WORK_PX`. place: metres. whole_u, whole_v: as `whole_steps`. inside: skin."""
+    in `TangentFrame`, to_slope per texel of `WORK_PX`. place: metres. whole_u, whole_v: `whole_steps`. inside: skin."""
 
     row: Tensor
     column: Tensor
@@ -247,8 +257,7 @@ def skin_of(
         by_u, by_v = differences(height[:, 0] / 1000, tiles.whole_u, tiles.whole_v)
         x, y, z = tilted_normals(tiles.to_slope, by_u, by_v).unbind(1)
         normal = x[:, None] * tiles.tangent + y[:, None] * tiles.bitangent + z[:, None] * tiles.normal
-        # (functional.normalize is ten times slower along an inner axis.)
-        return points(normal * normal.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt())
+        return points(_unit(normal))
 
     return Skin(
         points(log_albedo).exp(),
@@ -262,8 +271,12 @@ def skin_of(
 
 def views_of(tiles: LitTiles, camera: Float[Tensor, "3"]) -> Float[Tensor, "N 3"]:
     """Unit vectors from the points of all tiles to the camera."""
-    towards = camera[:, None, None] - tiles.place
-    return (towards * towards.square().sum(1, keepdim=True).rsqrt()).movedim(1, -1).reshape(-1, 3)
+    return _unit(camera[:, None, None] - tiles.place).movedim(1, -1).reshape(-1, 3)
+
+
+def _unit(vectors: Float[Tensor, "P 3 T T"]) -> Float[Tensor, "P 3 T T"]:
+    """Unit vectors. (functional.normalize is ten times slower along an inner axis.)"""
+    return vectors * vectors.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
 
 
 class LitHeads(Dataset[LitHead]):
@@ -279,7 +292,7 @@ class LitHeads(Dataset[LitHead]):
         face = interpolate(head, head.region("face")[:, None].float(), COARSE_PX)[..., 0] * self.coarse_inside
         self.chance = (0.12 * self.coarse_inside + face).double().flatten().numpy()
         self.chance /= self.chance.sum()
-        self.skin = self._surely_skin()
+        self.skin = skin_for_light(head, COARSE_PX)
 
     def __len__(self) -> int:
         return self.count
@@ -288,8 +301,8 @@ class LitHeads(Dataset[LitHead]):
         rng = np.random.default_rng([self.seed, i])
         return self.lit(self.persons[int(rng.integers(len(self.persons)))], rng)
 
-    def lit(self, person: Person, rng: np.random.Generator, places: Sequence[tuple[int, int]] | None = None) -> LitHead:
-        """A person under a light drawn from `rng`. places: row and column of the tiles' middles; None: at random."""
+    def lit(self, person: Person, rng: np.random.Generator, whole: bool = False) -> LitHead:
+        """A person under a light drawn from `rng`. whole: one tile that is the whole map, in place of random ones."""
         light = sample_light(rng)
         geometry = person.geometry
         frame = geometry.frame
@@ -315,28 +328,26 @@ class LitHeads(Dataset[LitHead]):
         sh = fit_harmonics(self.head, lit, normals, self.skin)
         fitted = shading(points, sh).T.reshape(3, COARSE_PX, COARSE_PX)
 
-        if places is None:
+        if whole:
+            tiles = self._tiles(person, torch.tensor([0]), torch.tensor([0]), WORK_PX)
+        else:
+            side, step = TILE_PX + 2 * BORDER_PX, WORK_PX // COARSE_PX
             cells = rng.choice(len(self.chance), self.tiles, p=self.chance)
-            step = WORK_PX // COARSE_PX
-            places = [(int(c // COARSE_PX) * step, int(c % COARSE_PX) * step) for c in cells]
-            places = [(r + int(rng.integers(-32, 33)), c + int(rng.integers(-32, 33))) for r, c in places]
-        tiles = self._tiles(person, places)
+            middles = np.stack([cells // COARSE_PX, cells % COARSE_PX]) * step + rng.integers(-32, 33, (2, self.tiles))
+            rows, columns = torch.from_numpy((middles - side // 2).clip(0, WORK_PX - side))
+            tiles = self._tiles(person, rows, columns, side)
         skin = skin_of(tiles, tiles.log_albedo, tiles.height_mm, *tiles.surface.split(1, 1))
-        seen = _cut(_at(geometry.visibility[None].float() / 255, FRAME_PX), tiles.row, tiles.column, FRAME_PX)
+        side = tiles.lit.shape[-1]
+        seen = enlarged_tiles(geometry.visibility[None].float() / 255, tiles.row, tiles.column, side, WORK_PX)
         seen = seen.movedim(1, -1).reshape(-1, len(DIRECTIONS))
         shown = shade(
             skin, light.lamps, views_of(tiles, light.camera), light.lamps_seen(seen), light.surroundings, seen
         )
-        side = tiles.lit.shape[-1]
-        shown = shown.reshape(len(places), side, side, 3).movedim(-1, 1)
+        shown = shown.reshape(-1, side, side, 3).movedim(-1, 1)
         tiles = LitTiles(**{**vars(tiles), "lit": _photographed(shown, rng)})
         return LitHead(lit, fitted, normals, person.coarse_albedo.clamp_min(1e-3).log(), sh, light, tiles)
 
-    def _tiles(self, person: Person, places: Sequence[tuple[int, int]]) -> LitTiles:
-        side = TILE_PX + 2 * BORDER_PX
-        rows = torch.tensor([min(max(r - side // 2, 0), WORK_PX - side) for r, _ in places])
-        columns = torch.tensor([min(max(c - side // 2, 0), WORK_PX - side) for _, c in places])
-
+    def _tiles(self, person: Person, rows: Tensor, columns: Tensor, side: int) -> LitTiles:
         def cut(x: Tensor, height: int = side, width: int = side) -> Tensor:
             cuts = zip(rows.tolist(), columns.tolist(), strict=True)
             return torch.stack([x[..., r : r + height, c : c + width] for r, c in cuts])
@@ -344,7 +355,7 @@ class LitHeads(Dataset[LitHead]):
         albedo = srgb_to_linear(cut(person.albedo).float() / 255)
         axes = torch.cat([*(getattr(person.geometry.frame, n) for n in ("normal", "tangent", "bitangent", "to_slope")),
                           person.geometry.place])  # fmt: skip
-        axes = _cut(axes[None], rows, columns, FRAME_PX)
+        axes = enlarged_tiles(axes[None], rows, columns, side, WORK_PX)
         normal, tangent, bitangent, to_slope, place = axes.split([3, 3, 3, 4, 3], 1)
         return LitTiles(
             rows,
@@ -353,19 +364,15 @@ class LitHeads(Dataset[LitHead]):
             albedo.clamp_min(1e-3).log(),
             cut(person.displacement_um).float() / 1000,
             cut(person.surface).float() / 255,
-            *(
-                axis * axis.square().sum(1, keepdim=True).clamp_min(1e-12).rsqrt()
-                for axis in (normal, tangent, bitangent)
-            ),
+            _unit(normal),
+            _unit(tangent),
+            _unit(bitangent),
             to_slope * (WORK_PX / FRAME_PX),
             place,
             cut(self.whole[0], side, side - 1),
             cut(self.whole[1], side - 1, side),
             cut(self.inside)[:, None],
         )
-
-    def _surely_skin(self) -> Tensor:
-        return skin_for_light(self.head, COARSE_PX)
 
 
 def skin_for_light(head: HeadModel, size: int) -> Float[Tensor, "{size} {size}"]:
@@ -392,11 +399,6 @@ def _at(image: Float[Tensor, "B C U V"], size: int) -> Float[Tensor, "B C {size}
     if image.shape[-1] == size:
         return image
     return functional.interpolate(image, size=(size, size), mode="bilinear", antialias=size < image.shape[-1])
-
-
-def _cut(image: Float[Tensor, "1 C U V"], rows: Tensor, columns: Tensor, size: int) -> Float[Tensor, "P C T T"]:
-    """Tiles of a smooth map of `size` texels a side, enlarged to `WORK_PX`, without enlarging the rest of it."""
-    return enlarged_tiles(image, rows, columns, TILE_PX + 2 * BORDER_PX, WORK_PX)
 
 
 def enlarged_tiles(

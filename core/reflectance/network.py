@@ -17,6 +17,7 @@ import itertools
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -213,8 +214,10 @@ def load_network(path: Path) -> ReflectanceNet:
     try:
         if metadata.get("format") != FORMAT:
             raise ValueError(f"its format is {metadata.get('format')!r}, expected was {FORMAT!r}")
-        known = json.loads(metadata["settings"])
-        settings = NetworkSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in known.items()})
+        known: dict[str, Any] = json.loads(metadata["settings"])
+        for name in ("coarse_widths", "fine_widths"):
+            known[name] = tuple(known[name])
+        settings = NetworkSettings(**known)
         net = ReflectanceNet(settings)
         net.load_state_dict({name: value.float() for name, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError, LikenessError) as error:

@@ -111,7 +111,7 @@ def load_people(
             )
         if len(geometries) < shapes:
             geometries.append(geometry_of(head, rest_vertices(head, row.shape[None])))
-        people.append(Person.of(row, geometries[i % len(geometries)]))
+        people.append(Person.of_sample(row, geometries[i % len(geometries)]))
         if (i + 1) % 32 == 0 or i + 1 == len(rows):
             say(f"{i + 1} of {len(rows)} people read")
     return people
