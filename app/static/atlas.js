@@ -6,7 +6,8 @@ const KEY_ZOOM = 1.25;
 const KEY_PAN = 0.1;
 // Texels stand out as squares from here on, in screen pixels a texel.
 const CRISP = 3;
-const MARGIN_PX = 24;
+// Around the whole picture; above and below there is room for the bar.
+const MARGIN_PX = { x: 24, y: 66 };
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
@@ -16,7 +17,7 @@ export const WHOLE = { x: 0.5, y: 0.5, zoom: 1 };
 /** Screen pixels along the picture's longer side at zoom 1. */
 export const fitted = (stage, picture) =>
   Math.max(picture.width, picture.height) *
-  Math.min((stage.width - 2 * MARGIN_PX) / picture.width, (stage.height - 2 * MARGIN_PX) / picture.height);
+  Math.min((stage.width - 2 * MARGIN_PX.x) / picture.width, (stage.height - 2 * MARGIN_PX.y) / picture.height);
 
 /** Where the picture lies on the stage, in its pixels: {left, top, width, height}. */
 export function placeOf(view, stage, picture) {

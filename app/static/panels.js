@@ -453,8 +453,7 @@ export class Panels {
       element: lacks,
       refresh: () => {
         lacks.hidden = !this.#maps || Object.keys(MAPS).every((map) => this.#maps.includes(map));
-        lacks.textContent =
-          "This head has not all of the maps. Those of its reflections and its relief are made after its colours.";
+        lacks.textContent = "Greyed maps are not made yet: those of reflections and relief come after the colours.";
       },
     };
     return [
