@@ -256,7 +256,7 @@ def _right_masks(place: Float[Tensor, "V 3"], points: Float[Tensor, "L 3"]) -> d
     crows_feet = crows_feet * smooth_step(-34.0, -22.0, y - corner[1]) * smooth_step(22.0, 12.0, y - corner[1])
 
     lid = _along(out, [(p[k][0], p[k][1]) for k in (133, 145, 33)])
-    lower_lid = smooth_step(1.0, -2.0, y - lid) * smooth_step(p[119][1] - 3, p[230][1], y)
+    lower_lid = smooth_step(2.0, -4.0, y - lid) * smooth_step(p[119][1] - 3, p[230][1], y)
     lower_lid = lower_lid * smooth_step(p[133][0] - 8, p[133][0] - 1, out) * smooth_step(54.0, 44.0, out) * front
 
     fold = _along(y, [(p[k][1], p[k][0]) for k in (49, 203, 206, 216, 212, 202)])
@@ -375,7 +375,7 @@ def _blurred(field: NDArray[np.float32], radius: float) -> NDArray[np.float32]:
     size = len(field)
     small = max(round(size / max(radius / 2, 1)), 1)
     blurred = gaussian_filter(_resize(field, small), radius * small / size, truncate=3)
-    return _resize(blurred, size)
+    return _resize(np.asarray(blurred, np.float32), size)
 
 
 def _reach(grooves: list[Grooves], region: NDArray[np.float32], field_mm: float) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from core.atlas import atlas_lookup, positions
 from core.head import HeadModel, load_head
 from core.synthesis.people import Labels
-from core.synthesis.wrinkles import wrinkle_depth
+from core.synthesis.wrinkles import FOLDS, atlas_mm, fold_grooves, groove_depth, wrinkle_depth
 from tests.tiny_head import tiny_head
 
 SIZE = 256
@@ -195,3 +195,49 @@ def test_grooves_have_soft_shoulders_and_stay_off_the_nose_and_scalp(head: HeadM
     # No two neighbouring texels differ by a whole groove: nothing is jagged.
     fine = depth_mm(head, 1, 512, wrinkles=1.0)
     assert fine.diff(dim=0).abs().max() < 0.35 and fine.diff(dim=1).abs().max() < 0.35
+
+
+@pytest.mark.parametrize("strength", [0.0, 1.0])
+def test_folds_are_as_deep_as_their_table(head: HeadModel, strength: float):
+    folds = fold_grooves(head, strength, 3)
+    assert list(folds) == list(FOLDS)
+    for name, parts in FOLDS.items():
+        depths = [fold.depth_mm[int(strength)] for fold in parts.values()]
+        deepest = max(groove.depth_mm.max() for groove in folds[name] if not groove.soft)
+        sharp = max((d for part, d in zip(parts, depths, strict=True) if not part.endswith("_fold")), default=0)
+        assert deepest == pytest.approx(sharp), name
+        for groove in folds[name]:
+            assert groove.points.shape[:2] == groove.depth_mm.shape
+            assert groove.points.min() > 0 and groove.points.max() < 1, "on the map"
+
+
+def test_folds_run_where_lines_of_the_same_seed_stay(head: HeadModel):
+    """The habit that folds the skin leaves the line behind."""
+    stays = wrinkle_depth(head, Labels(wrinkles=1.0), 4, SIZE) * 1000
+    for name in ("forehead", "crowsFeet"):
+        folded = {seed: groove_depth(head, fold_grooves(head, 1.0, seed)[name], SIZE)[0] for seed in (4, 5)}
+        same, other = (stays[folded[seed] > 0.25].mean() for seed in (4, 5))
+        assert same > 0.1 and same > 1.7 * other, name
+
+
+def test_grooves_and_bulges_are_drawn_with_opposite_signs(head: HeadModel):
+    grooves = fold_grooves(head, 0.5, 0)["forehead"]
+    sharp, soft = groove_depth(head, grooves, SIZE)
+    assert sharp.min() == 0 and sharp.max() > 0.4 and soft.min() == 0 and soft.max() > 0.3
+    raised = groove_depth(head, [replace(groove, depth_mm=-groove.depth_mm) for groove in grooves], SIZE)
+    assert torch.equal(raised[0], -sharp) and torch.equal(raised[1], -soft)
+    assert not groove_depth(head, [], 64)[0].any()
+
+
+def test_the_atlas_is_measured_in_millimetres(head: HeadModel, points_mm: Tensor):
+    """Between brows and hairline, where the map is least stretched."""
+    embedding = head.landmarks["mediapipe"]
+    uv = (head.uv[head.uv_faces[embedding.face_index]] * embedding.barycentric[..., None]).sum(1)
+    measured = (points_mm[107] - points_mm[336]).norm() / (uv[107] - uv[336]).norm()
+    assert 0.75 < measured / atlas_mm(head) < 1.35
+
+
+def test_a_head_without_landmarks_has_no_folds():
+    head = tiny_head()
+    assert not any(fold_grooves(head, 1.0, 0).values())
+    assert not groove_depth(head, [], 64)[0].any()
