@@ -145,7 +145,7 @@ def _lamps_of(radiance: Tensor, count: int) -> tuple[Tensor, list[tuple[Tensor, 
     height, width = radiance.shape[-2:]
     towards = directions_of(height, width).to(radiance)
     angle = solid_angles(height, width).to(radiance)[:, None].expand(height, width)
-    mean = float((radiance.mean(dim=1)[0] * angle).sum() / (4 * math.pi))
+    mean = float((radiance.detach().mean(dim=1)[0] * angle).sum() / (4 * math.pi))
     lamps: list[tuple[Tensor, Tensor, float]] = []
     for _ in range(count):
         # All colours count the same: a blue sign is as much of a lamp as a green one. And a spot counts by what it
@@ -251,15 +251,17 @@ def read_hdr(source: str | Path | bytes, name: str = "") -> Float[Tensor, "1 3 H
 
 @dataclass(frozen=True)
 class Panel:
-    """A shining rectangle of the surroundings. yaw_deg, pitch_deg: where its middle is; yaw 0 before the face, positive
-    to the head's left, pitch positive above. width_deg, height_deg: how large it looks. color: sRGB, as 0xRRGGBB.
-    strength: the radiance of a white matt surface that faces it, in its brightest channel. panes: (columns, rows) of a
-    window."""
+    """A shining rectangle of the surroundings, in whole degrees.
 
-    yaw_deg: float
-    pitch_deg: float
-    width_deg: float
-    height_deg: float
+    yaw_deg, pitch_deg: where its middle is; yaw 0 before the face, positive to the head's left, pitch positive above.
+    width_deg, height_deg: how large it looks. color: sRGB, as 0xRRGGBB. strength: the radiance of a white matt surface
+    that faces it, in its brightest channel. panes: (columns, rows) of a window.
+    """
+
+    yaw_deg: int
+    pitch_deg: int
+    width_deg: int
+    height_deg: int
     color: int
     strength: float
     panes: tuple[int, int] = (1, 1)
@@ -293,7 +295,7 @@ def _linear(color: int) -> Tensor:
     return srgb_to_linear(torch.tensor([(color >> shift & 255) / 255 for shift in (16, 8, 0)]))
 
 
-def _direction(yaw_deg: float, pitch_deg: float) -> Tensor:
+def _direction(yaw_deg: int, pitch_deg: int) -> Tensor:
     yaw, pitch = math.radians(yaw_deg), math.radians(pitch_deg)
     return torch.tensor([math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)])
 
@@ -320,10 +322,10 @@ def studio(height: int = 64) -> Float[Tensor, "1 3 {height} w"]:
         0x8B8D92,
         0x5D5D60,
         0x35322F,
-        0.8,
+        0.95,
         [
-            Panel(-33, 32, 22, 22, 0xFFF1E2, 0.72),
-            Panel(60, 10, 14, 50, 0xE4ECFF, 0.17),
+            Panel(-33, 32, 22, 22, 0xFFF1E2, 0.95),
+            Panel(60, 10, 14, 50, 0xE4ECFF, 0.20),
             Panel(0, 84, 36, 36, 0xFFFFFF, 0.12),
             Panel(148, 24, 16, 40, 0xDFE8FF, 0.55),
         ],
@@ -353,7 +355,7 @@ def dramatic(height: int = 64) -> Float[Tensor, "1 3 {height} w"]:
         0x2A3040,
         0x24262E,
         0x171514,
-        1.0,
+        2.0,
         [Panel(-62, 24, 10, 10, 0xFFE9D2, 1.35), Panel(132, 22, 10, 36, 0xB9D3FF, 0.9)],
         height,
     )
@@ -362,14 +364,14 @@ def dramatic(height: int = 64) -> Float[Tensor, "1 3 {height} w"]:
 def sunset(height: int = 64) -> Float[Tensor, "1 3 {height} w"]:
     """The golden hour: a low sun to the side, a horizon that glows under it, a blue sky above."""
     return drawn(
-        0x5D76A8,
-        0xC99A7A,
-        0x4A3A30,
-        0.55,
+        0x7C97C8,
+        0xD8B89C,
+        0x5A4A40,
+        0.62,
         [
-            Panel(55, 10, 7, 7, 0xFFA257, 1.15),
-            Panel(55, 8, 70, 22, 0xFFA660, 0.24),
-            Panel(-140, 12, 60, 16, 0xE8A0A0, 0.12),
+            Panel(55, 12, 7, 7, 0xFFC894, 1.15),
+            Panel(55, 8, 70, 22, 0xFFBE88, 0.18),
+            Panel(-140, 12, 40, 16, 0xF0B0A8, 0.20),
         ],
         height,
     )
@@ -380,8 +382,8 @@ def overcast(height: int = 64) -> Float[Tensor, "1 3 {height} w"]:
     standard overcast sky), over a grey ground."""
     towards = directions_of(height, 2 * height).float()
     elevation = towards[..., 1]
-    cloud = _linear(0xF3F7FF) * 1.35 * ((1 + 2 * elevation.clamp_min(0)) / 3)[..., None]
-    soil = (_linear(0x8F8A82) * 0.75).expand_as(cloud)
+    cloud = _linear(0xF3F7FF) * 1.7 * ((1 + 2 * elevation.clamp_min(0)) / 3)[..., None]
+    soil = (_linear(0x8F8A82) * 0.8).expand_as(cloud)
     return torch.where(elevation[..., None] > 0, cloud, soil).permute(2, 0, 1)[None].contiguous()
 
 

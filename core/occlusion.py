@@ -27,7 +27,8 @@ PENUMBRA_SAMPLES = 9  # shadow maps of a lamp that has a size
 
 # A point that sees less of the surroundings than this lies inside the mouth, a nostril or a fold of the lids. What is
 # baked there would stay dark when an expression brings it to light, and bleeds into what is seen: it is filled instead.
-HIDDEN = 0.12
+HIDDEN = 0.15
+HIDDEN_MARGIN = 1 / 96  # of the map's side: so near to what is hidden, too, the nearest skin farther away is repeated
 
 
 def _camera_from(towards: Tensor, target: Tensor, distance: float, focal_px: float, side: int) -> Camera:
@@ -201,8 +202,8 @@ def ambient_occlusion(
     """The share 0..1 of even surroundings that reaches each texel of the skin map: `sky_visibility` of the head's own
     shape, cast by everything but lashes.
 
-    What is hidden (`HIDDEN`: the insides of lips, lids and nostrils) repeats the nearest skin that is not, since
-    expressions bring it to light and texture filters mix it with what is seen. Texels off the skin repeat the nearest
+    What is hidden (`HIDDEN`: the insides of lips, lids and nostrils) and its edge repeat the nearest skin that is not,
+    since expressions bring it to light and texture filters mix it with what is seen. Texels off the skin repeat the nearest
     skin. A map of more than `BAKED_SIDE` texels is an enlarged one of so many.
     """
     baked = min(size, BAKED_SIDE)
@@ -212,7 +213,10 @@ def ambient_occlusion(
     faces = head.faces[head.face_part != PARTS.index("lashes")]
     share = torch.zeros(baked, baked).to(vertices)
     share[lookup.inside] = sky_visibility(vertices, faces, place, normals[lookup.inside], directions)
-    seen = lookup.inside & (share > HIDDEN)
+    hidden = (lookup.inside & (share <= HIDDEN)).to(share)[None, None]
+    margin = max(1, round(HIDDEN_MARGIN * baked))
+    near_hidden = functional.max_pool2d(hidden, 2 * margin + 1, 1, margin)[0, 0] > 0
+    seen = lookup.inside & ~near_hidden
     share = share.flatten()[nearest_inside(seen)]
     share = _smoothed(share, lookup.inside)
     share = share.flatten()[lookup.nearest]
