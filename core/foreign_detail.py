@@ -202,8 +202,8 @@ class FaceScapeDetail:
         """Metres along the normal in FaceScape's `WINDOW`. texture: sRGB 0..1, `toned`. positions: the expression's
         map (see `load_position_maps`), for the rig network only. metres_per_unit: `UNIT_M` times the fit's scale.
 
-        About half a minute on two CPU cores at 1024 px. Raises LikenessError for sizes and inputs that do not fit and
-        for more memory than `MEMORY_LIMIT`.
+        One to three minutes on two CPU cores at 1024 px, and 1 GB beside the weights' 0.7. Raises LikenessError for
+        sizes and inputs that do not fit and for more memory than `MEMORY_LIMIT`.
         """
         config = self.network.config
         batch, _, height, width = texture.shape

@@ -20,7 +20,7 @@ from core.errors import LikenessError
 from core.head import PARTS, HeadModel
 from core.mesh import Mesh, at_corners, face_normals, vertex_normals
 
-CANDIDATES = 8  # triangles tried first for each point
+CANDIDATES = 6  # triangles tried first for each point
 CHUNK = 1 << 15  # points at a time
 MAX_SIDE = 8192
 
@@ -72,13 +72,15 @@ def nearest_on_mesh(
     centre = corners.mean(1)
     radius = np.linalg.norm(corners - centre[:, None], axis=-1).max(1)
     level = np.floor(np.log2(np.maximum(radius / max(radius.max(), 1e-30), 1e-6)))
-    best = np.full(len(query), np.inf)
-    face, weight = np.zeros(len(query), np.int64), np.tile([1.0, 0.0, 0.0], (len(query), 1))
+    # A corner of some triangle to start with: what cannot be nearer than the nearest one is never looked at.
+    used, first = np.unique(faces.cpu().numpy(), return_index=True)
+    best, corner = KDTree(vertices.double().cpu().numpy()[used]).query(query)
+    face, weight = first[corner] // 3, np.eye(3)[first[corner] % 3]
     # The smallest triangles first: they are the most.
     for size in np.unique(level):
         members = np.nonzero(level == size)[0]
         tree, reach = KDTree(centre[members]), radius[members].max()
-        open_points, tried = np.arange(len(query)), 0
+        open_points, tried = np.nonzero(tree.query(query)[0] - reach < best)[0], 0
         while len(open_points) and tried < len(members):
             wanted = min(max(CANDIDATES, 4 * tried), len(members))
             left = []
@@ -87,8 +89,8 @@ def nearest_on_mesh(
                 away, found = tree.query(query[rows], k=wanted)
                 away, found = away.reshape(len(rows), wanted), members[found.reshape(len(rows), wanted)]
                 bary = _closest(query[rows][:, None], corners[found[:, tried:]])
-                near = np.einsum("nkc,nkcx->nkx", bary, corners[found[:, tried:]])
-                distance = np.linalg.norm(near - query[rows][:, None], axis=-1)
+                away_from = np.einsum("nkc,nkcx->nkx", bary, corners[found[:, tried:]]) - query[rows][:, None]
+                distance = np.sqrt(_dot(away_from, away_from))
                 pick = distance.argmin(1)
                 at = (np.arange(len(rows)), pick)
                 better = distance[at] < best[rows]
@@ -111,32 +113,39 @@ def nearest_on_mesh(
 def _closest(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """Barycentric weights of the point of each triangle [..., 3, 3] that is nearest to [..., 3]: the foot of the
     perpendicular where it lies inside, else the nearest of the three edges' nearest points."""
-    a, edge_b, edge_c = (
-        corners[..., 0, :],
-        corners[..., 1, :] - corners[..., 0, :],
-        corners[..., 2, :] - corners[..., 0, :],
-    )
-    offset = points - a
-    bb, bc, cc = ((p * q).sum(-1) for p, q in ((edge_b, edge_b), (edge_b, edge_c), (edge_c, edge_c)))
-    pb, pc = (offset * edge_b).sum(-1), (offset * edge_c).sum(-1)
+    corners = np.broadcast_to(corners, (*np.broadcast_shapes(points.shape[:-1], corners.shape[:-2]), 3, 3))
+    points = np.broadcast_to(points, (*corners.shape[:-2], 3))
+    a = corners[..., 0, :]
+    edge_b, edge_c, offset = corners[..., 1, :] - a, corners[..., 2, :] - a, points - a
+    bb, bc, cc = _dot(edge_b, edge_b), _dot(edge_b, edge_c), _dot(edge_c, edge_c)
+    pb, pc = _dot(offset, edge_b), _dot(offset, edge_c)
     determinant = bb * cc - bc * bc
     safe = np.where(determinant > 1e-30, determinant, 1)
     v, w = (cc * pb - bc * pc) / safe, (bb * pc - bc * pb) / safe
     result = np.stack([1 - v - w, v, w], -1)
-    outside = (result.min(-1) < 0) | (determinant <= 1e-30)
-    least = np.full(outside.shape, np.inf)
-    for k in range(3):
-        start, end = corners[..., k, :], corners[..., (k + 1) % 3, :]
-        along = end - start
-        length = (along * along).sum(-1)
-        t = np.clip(((points - start) * along).sum(-1) / np.where(length > 0, length, 1), 0, 1)
-        distance = ((start + t[..., None] * along - points) ** 2).sum(-1)
-        better = outside & (distance < least)
-        least = np.where(better, distance, least)
-        weights = np.zeros_like(result)
-        weights[..., k], weights[..., (k + 1) % 3] = 1 - t, t
-        result = np.where(better[..., None], weights, result)
+    outside = (v < 0) | (w < 0) | (v + w > 1) | (determinant <= 1e-30)
+    result[outside] = _on_edges(points[outside], corners[outside])
     return result
+
+
+def _on_edges(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """The same for the outline of each triangle."""
+    result, least = np.zeros_like(points), np.full(len(points), np.inf)
+    for k in range(3):
+        start, along = corners[:, k], corners[:, (k + 1) % 3] - corners[:, k]
+        length = _dot(along, along)
+        t = np.clip(_dot(points - start, along) / np.where(length > 0, length, 1), 0, 1)
+        away = start + t[:, None] * along - points
+        distance = _dot(away, away)
+        better = distance < least
+        least[better] = distance[better]
+        result[better] = 0
+        result[better, k], result[better, (k + 1) % 3] = 1 - t[better], t[better]
+    return result
+
+
+def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.einsum("...x,...x->...", a, b)
 
 
 def _border_corners(faces: np.ndarray) -> np.ndarray:
