@@ -46,7 +46,7 @@ PORTRAIT_FILL = 0.92
 
 Expression = Literal["fitted", "neutral"]
 Style = Literal["textured", "albedo", "clay"]
-Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4", "gif"]
+Format = Literal["glb", "obj", "ply", "stl", "zip", "maps", "mp4", "gif"]
 Units = Literal["m", "cm", "mm"]
 What = Literal["maps", "photos", "both"]
 
@@ -615,12 +615,25 @@ def export(
         Units | None,
         typer.Option(help="Of obj, zip, ply and stl. Default: mm for stl (printing), else m.", show_default=False),
     ] = None,
+    detailed: Annotated[
+        bool,
+        typer.Option("--detailed", help="Wrinkles and folds as shape, in a mesh of about 300,000 triangles."),
+    ] = False,
+    arkit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--arkit",
+            metavar="NAME=WEIGHT",
+            help="Instead of --expression: an ARKit expression and its weight from 0 to 1, such as browInnerUp=1, or "
+            "the name of a key expression, such as 'brow raiser'. May be given several times.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a saved head in another format.
 
     glb: everything, always in metres. obj: with MTL and textures beside it; zip: the same in one file. ply: colours at
-    the vertices. stl: geometry alone. mp4 and gif: a turntable.
+    the vertices. stl: geometry alone. maps: all maps as PNG, in a zip with a README. mp4 and gif: a turntable.
     """
     suffix = out.suffix.lower().lstrip(".")
     if format is None and suffix not in get_args(Format):
@@ -630,8 +643,11 @@ def export(
         avatar, model = _load(head)
         _folder(out.parent)
         from core.export import export as write_file
+        from core.export import wearing
 
         _use_own_cores()
+        if arkit:
+            avatar, expression = wearing(model, avatar, _expression_weights(arkit)), "fitted"
         chosen = format or cast(Format, suffix)
         scaled = chosen in ("obj", "zip", "ply", "stl")
         if units not in (None, "m") and not scaled:
@@ -645,6 +661,7 @@ def export(
                 out,
                 expression=expression,
                 units=unit,
+                detail=detailed,
                 progress=lambda fraction: show(0, out.name, fraction),
             )
     size = out.stat().st_size
@@ -652,6 +669,16 @@ def export(
         _print_json({"file": str(out), "bytes": size})
     else:
         typer.echo(f"{out}  {size / 1e6:.2f} MB")
+
+
+def _expression_weights(words: list[str]) -> dict[str, float]:
+    """ARKit weights of words that are NAME=WEIGHT or name a key expression; later ones win."""
+    from core.key_expressions import KEY_EXPRESSIONS
+
+    weights: dict[str, float] = {}
+    for word in words:
+        weights |= KEY_EXPRESSIONS[word] if word in KEY_EXPRESSIONS else _pairs([word], "--arkit", "WEIGHT")
+    return weights
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""Heads in the formats of other programs: GLB, OBJ, PLY, STL, and a turntable as MP4 or GIF."""
+"""Heads in the formats of other programs: GLB, OBJ, PLY, STL, all maps as PNG, and a turntable as MP4 or GIF."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import re
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -23,12 +24,18 @@ from core.avatar import Avatar, ExpressionChoice
 from core.camera import look_at_head
 from core.checkpoints import write_whole
 from core.errors import FileError, LikenessError
-from core.gltf import encode_map, glb_bytes
+from core.fine_mesh import TRIANGLES, PartMesh, coarse_mesh, detailed_mesh, finer_than, relief_of
+from core.gltf import encode_map, glb_bytes, solid_glb_bytes
 from core.head import PART_TEXTURE, PARTS, HeadModel
+from core.key_expressions import KEY_EXPRESSIONS
+from core.map_files import map_files
+from core.materials import Materials
 from core.mesh import vertex_normals
 from core.render import render_head
+from core.synthesis.relief import normal_map
 
-Format = Literal["glb", "obj", "ply", "stl", "zip", "mp4", "gif"]
+Format = Literal["glb", "obj", "ply", "stl", "zip", "maps", "mp4", "gif"]
+DETAILED: tuple[Format, ...] = ("glb", "obj", "ply", "stl", "zip")  # which have a mesh that may be fine
 Units = Literal["m", "mm", "cm"]
 UNITS_PER_METRE = {"m": 1.0, "cm": 100.0, "mm": 1000.0}
 
@@ -52,45 +59,58 @@ def export(
     *,
     size_px: int = 512,
     texture_px: int = 1024,
+    detail: bool = False,
+    triangles: int = TRIANGLES,
     progress: Callable[[float], None] | None = None,
 ) -> None:
     """Write one head to a file, whole or not at all.
 
     glb: everything (see `core.gltf`), always in metres. obj: geometry with normals and texture
     coordinates, with an MTL file and textures beside it, named after `path`; zip: the same in one
-    archive. ply: geometry with the base colour at each vertex; stl: geometry only. mp4 (H.264) and
-    gif: a turntable of `size_px` pixels.
+    archive. ply: geometry with the base colour at each vertex; stl: geometry only. maps: an archive of all maps
+    (see `core.map_files`). mp4 (H.264) and gif: a turntable of `size_px` pixels.
+
+    detail: the skin's relief as shape, in a mesh of about so many triangles (`core.fine_mesh`), with the wrinkles of
+    the expression; what is too fine for it stays in a map of normals. Such a glb has no morph targets and no joints,
+    such a ply has texture coordinates too, and vertices on seams of the atlas twice.
 
     expression: the photo's, or relaxed. units: of the coordinates in obj, zip, ply and stl, which
     do not say their unit themselves: 3D printing expects millimetres. progress: called with the done
-    fraction of a turntable. Raises LikenessError for a format, unit or size that does not exist and
-    FileError where the avatar belongs to another head model or the path cannot be written.
+    fraction of a turntable. Raises LikenessError for a format, unit or size that does not exist, for detail where the
+    avatar has no map of displacement or the format no mesh, and FileError where the avatar belongs to another head
+    model or the path cannot be written.
     """
     for value, choices, what in ((format, get_args(Format), "format"), (units, get_args(Units), "unit")):
         if value not in choices:
             raise LikenessError(f"There is no {what} {value!r}. Choose one of {', '.join(choices)}.")
-    if units != "m" and format in ("glb", "mp4", "gif"):
-        reason = "glTF prescribes metres" if format == "glb" else "a film has no unit"
+    if units != "m" and format in ("glb", "maps", "mp4", "gif"):
+        reasons = {"glb": "glTF prescribes metres", "maps": "heights in maps say their scale themselves"}
+        reason = reasons.get(format, "a film has no unit")
         raise LikenessError(f"The format {format} cannot be written in {units}: {reason}. Leave the unit at m.")
     if not 64 <= size_px <= 2048 or not 16 <= texture_px <= 4096:
         raise LikenessError(
             f"A film of {size_px} pixels or textures of {texture_px} pixels cannot be made. "
             "Choose 64 to 2048 pixels for films and 16 to 4096 for textures."
         )
+    if detail and format not in DETAILED:
+        raise LikenessError(
+            f"The format {format} has no mesh, so it cannot be written in detail. Leave out --detailed, or choose one "
+            f"of {', '.join(DETAILED)}."
+        )
     avatar.check_fits(head)
     path = Path(path)
     scale = UNITS_PER_METRE[units]
-    if format == "glb":
+    if detail:
+        _write_detailed(head, avatar, format, path, expression, scale, texture_px, triangles)
+    elif format == "glb":
         write_whole(path, glb_bytes(head, avatar, expression, texture_px=texture_px))
     elif format == "zip":
         write_whole(path, _zip_bytes(obj_files(head, avatar, expression, scale, texture_px, _plain(path.stem))))
+    elif format == "maps":
+        write_whole(path, _zip_bytes(map_files(head, avatar), zipfile.ZIP_STORED))
     elif format == "obj":
         files = obj_files(head, avatar, expression, scale, texture_px, _plain(path.stem))
-        # The OBJ last, under the name that was asked for: when it is there, what it refers to is there.
-        (_, obj), *beside = files.items()
-        for name, data in beside:
-            write_whole(path.parent / name, data)
-        write_whole(path, obj)
+        _write_obj(files, path)
     elif format == "ply":
         write_whole(path, ply_bytes(head, avatar, expression, scale))
     elif format == "stl":
@@ -102,6 +122,62 @@ def export(
         write_whole(
             path, _gif_bytes(_reported(turntable(head, avatar, expression, size_px, GIF_FRAMES), GIF_FRAMES, progress))
         )
+
+
+def wearing(head: HeadModel, avatar: Avatar, weights: Mapping[str, float]) -> Avatar:
+    """The avatar looking straight ahead with another expression: ARKit name -> 0..1. Raises LikenessError for a name
+    that the head model does not have and for a weight out of range."""
+    low, high = head.expression_range
+    unknown = [name for name in weights if name not in head.expression_names]
+    if unknown:
+        raise LikenessError(
+            f"This head has no expression {', '.join(repr(name) for name in unknown)}. It has "
+            f"{', '.join(head.expression_names)}, and the key expressions {', '.join(KEY_EXPRESSIONS)}."
+        )
+    for name, weight in weights.items():
+        if not low <= weight <= high:
+            raise LikenessError(f"The weight of {name} is {weight:g}. Give a number from {low:g} to {high:g}.")
+    values = avatar.expression.new_tensor([weights.get(name, 0.0) for name in head.expression_names])
+    return replace(avatar, expression=values, joint_rotations=torch.zeros_like(avatar.joint_rotations))
+
+
+def _write_obj(files: dict[str, bytes], path: Path) -> None:
+    """The OBJ last, under the name that was asked for: when it is there, what it refers to is there."""
+    (_, obj), *beside = files.items()
+    for name, data in beside:
+        write_whole(path.parent / name, data)
+    write_whole(path, obj)
+
+
+def _write_detailed(
+    head: HeadModel,
+    avatar: Avatar,
+    format: Format,
+    path: Path,
+    expression: ExpressionChoice,
+    scale: float,
+    texture_px: int,
+    triangles: int,
+) -> None:
+    mesh = detailed_mesh(head, avatar, expression, triangles)
+    if format == "ply":
+        write_whole(path, _fine_ply_bytes(mesh, avatar.materials, scale))
+        return
+    if format == "stl":
+        write_whole(path, _solid_stl_bytes(mesh, scale))
+        return
+    # The mesh has the wrinkles in it, and all relief that it can follow: the rest is what normals are for.
+    fine = finer_than(mesh, relief_of(head, avatar, expression))
+    normals = normal_map(head, fine, _posed(head, avatar, expression))
+    materials = replace(avatar.materials, skin_normal=normals, skin_diffuse_normal=None, skin_wrinkles=None)
+    if format == "glb":
+        write_whole(path, solid_glb_bytes(head, replace(avatar, materials=materials), mesh, expression, texture_px))
+        return
+    files = _mesh_obj_files(mesh, materials, scale, texture_px, _plain(path.stem))
+    if format == "zip":
+        write_whole(path, _zip_bytes(files))
+    else:
+        _write_obj(files, path)
 
 
 def _plain(name: str) -> str:
@@ -124,9 +200,11 @@ def obj_files(
     One group and material per part, texture coordinates as they are (OBJ has its origin at the
     bottom left too). A roughness map is referred to as ``map_Pr``, the usual extension for PBR.
     """
-    vertices = _posed(head, avatar, expression)
-    normals = vertex_normals(vertices, head.faces)
-    maps = avatar.materials
+    mesh = coarse_mesh(head, _posed(head, avatar, expression))
+    return _mesh_obj_files(mesh, avatar.materials, scale, texture_px, stem)
+
+
+def _mesh_obj_files(mesh: PartMesh, maps: Materials, scale: float, texture_px: int, stem: str) -> dict[str, bytes]:
     images = {
         "skin": maps.skin_albedo,
         "mouth": maps.mouth_albedo,
@@ -135,7 +213,7 @@ def obj_files(
         "skin_roughness": maps.skin_roughness,
         "skin_normal": maps.skin_normal,
     }
-    parts = [part for part in PARTS if len(head.part_faces(part))]
+    parts = [part for part in PARTS if len(mesh.part_faces(part))]
     used = {PART_TEXTURE[part] for part in parts} | ({"skin_roughness", "skin_normal"} if "skin" in parts else set())
     textures: dict[str, tuple[str, bytes]] = {}
     for name, image in images.items():
@@ -157,13 +235,13 @@ def obj_files(
         material_lines.append("")
 
     lines = [f"# {stem}: made with Likeness; y up, facing z", f"mtllib {stem}.mtl", f"o {stem}"]
-    lines += ["v {:.7g} {:.7g} {:.7g}".format(*row) for row in (vertices.double() * scale).tolist()]
-    lines += ["vt {:.6f} {:.6f}".format(*row) for row in head.uv.tolist()]
-    lines += ["vn {:.5f} {:.5f} {:.5f}".format(*row) for row in normals.tolist()]
+    lines += ["v {:.7g} {:.7g} {:.7g}".format(*row) for row in (mesh.vertices.double() * scale).tolist()]
+    lines += ["vt {:.6f} {:.6f}".format(*row) for row in mesh.uv.tolist()]
+    lines += ["vn {:.5f} {:.5f} {:.5f}".format(*row) for row in mesh.normals.tolist()]
     for part in parts:
         lines += [f"g {part}", f"usemtl {part}", "s 1"]
-        faces = head.part_faces(part)
-        for corners, uv in zip((head.faces[faces] + 1).tolist(), (head.uv_faces[faces] + 1).tolist(), strict=True):
+        faces = mesh.part_faces(part)
+        for corners, uv in zip((mesh.faces[faces] + 1).tolist(), (mesh.uv_faces[faces] + 1).tolist(), strict=True):
             lines.append("f " + " ".join(f"{v}/{t}/{v}" for v, t in zip(corners, uv, strict=True)))
     return {
         f"{stem}.obj": ("\n".join(lines) + "\n").encode(),
@@ -172,35 +250,39 @@ def obj_files(
     }
 
 
-def _zip_bytes(files: dict[str, bytes]) -> bytes:
-    """A compressed archive; the same files give the same bytes."""
+def _zip_bytes(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive; the same files give the same bytes."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, data in files.items():
             entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             entry.create_system = 3
             entry.external_attr = 0o644 << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.compress_type = compression
             archive.writestr(entry, data)
     return buffer.getvalue()
 
 
 def vertex_colors(head: HeadModel, avatar: Avatar) -> UInt8[Tensor, "V 4"]:
     """Base colour and opacity at each vertex, sRGB: the mean of the nearest texels at its corners."""
-    maps = avatar.materials
+    mesh = PartMesh(head.template, head.template, head.faces, head.uv, head.uv_faces, head.face_part)
+    return _mesh_colors(mesh, avatar.materials)
+
+
+def _mesh_colors(mesh: PartMesh, maps: Materials) -> UInt8[Tensor, "V 4"]:
     images = {"skin": maps.skin_albedo, "mouth": maps.mouth_albedo, "eye": maps.eye_albedo, "lash": maps.lash_albedo}
-    total = torch.zeros(len(head.template), 5)
+    total = torch.zeros(len(mesh.vertices), 5)
     for part in PARTS:
-        faces = head.part_faces(part)
+        faces = mesh.part_faces(part)
         image = images[PART_TEXTURE[part]]
-        uv = head.uv[head.uv_faces[faces]].reshape(-1, 2)
+        uv = mesh.uv[mesh.uv_faces[faces]].reshape(-1, 2)
         column = (uv[:, 0] * image.shape[2]).long().clamp(0, image.shape[2] - 1)
         row = ((1 - uv[:, 1]) * image.shape[1]).long().clamp(0, image.shape[1] - 1)
         texel = image[:, row, column].T.float()
         if texel.shape[1] == 3:
             texel = torch.cat([texel, torch.full((len(texel), 1), 255.0)], dim=1)
         texel = torch.cat([texel, torch.ones(len(texel), 1)], dim=1)
-        total = total.index_add(0, head.faces[faces].reshape(-1), texel)
+        total = total.index_add(0, mesh.faces[faces].reshape(-1), texel)
     return (total[:, :4] / total[:, 4:].clamp_min(1)).round().byte()
 
 
@@ -222,13 +304,47 @@ def ply_bytes(head: HeadModel, avatar: Avatar, expression: ExpressionChoice, sca
     return data
 
 
+def _fine_ply_bytes(mesh: PartMesh, maps: Materials, scale: float) -> bytes:
+    """A binary PLY with normals, texture coordinates (``s`` and ``t``, as Blender and MeshLab read them) and colours.
+    Vertices on a seam of the atlas are there once per side, at the very same place."""
+    corners = mesh.faces * len(mesh.uv) + mesh.uv_faces
+    keys, faces = torch.unique(corners, return_inverse=True)
+    vertex, uv = keys // len(mesh.uv), mesh.uv[keys % len(mesh.uv)]
+    floats = torch.cat([(mesh.vertices.double() * scale).float()[vertex], mesh.normals.float()[vertex], uv.float()], 1)
+    names = ("x", "y", "z", "nx", "ny", "nz", "s", "t")
+    bytes_of = ("red", "green", "blue", "alpha")
+    rows = np.empty(len(keys), [*((name, "<f4") for name in names), *((name, "u1") for name in bytes_of)])
+    for name, column in zip(names, floats.T.numpy(), strict=True):
+        rows[name] = column
+    for name, column in zip(bytes_of, _mesh_colors(mesh, maps)[vertex].T.numpy(), strict=True):
+        rows[name] = column
+    triangles = np.empty(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
+    triangles["count"], triangles["corners"] = 3, faces.numpy()
+    header = [
+        "ply",
+        "format binary_little_endian 1.0",
+        "comment made with Likeness; y up, facing z",
+        f"element vertex {len(rows)}",
+        *(f"property float {name}" for name in names),
+        *(f"property uchar {name}" for name in bytes_of),
+        f"element face {len(triangles)}",
+        "property list uchar int vertex_indices",
+        "end_header",
+    ]
+    return ("\n".join(header) + "\n").encode() + rows.tobytes() + triangles.tobytes()
+
+
 def stl_bytes(head: HeadModel, avatar: Avatar, expression: ExpressionChoice, scale: float) -> bytes:
     """A binary STL. Lashes are left out: sheets without thickness cannot be printed."""
+    return _solid_stl_bytes(coarse_mesh(head, _posed(head, avatar, expression)), scale)
+
+
+def _solid_stl_bytes(mesh: PartMesh, scale: float) -> bytes:
     import trimesh
     from trimesh.exchange.stl import export_stl
 
-    solid = head.faces[head.face_part != PARTS.index("lashes")]
-    vertices = _posed(head, avatar, expression).double().numpy() * scale
+    solid = mesh.faces[mesh.face_part != PARTS.index("lashes")]
+    vertices = mesh.vertices.double().numpy() * scale
     data = export_stl(trimesh.Trimesh(vertices, solid.numpy(), process=False))
     assert isinstance(data, bytes)
     return data

@@ -36,6 +36,7 @@ from torch import Tensor
 from core.atlas import interpolate
 from core.avatar import LIKENESS_VERSION, Avatar, ExpressionChoice
 from core.color import linear_to_srgb
+from core.fine_mesh import PartMesh
 from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.key_expressions import FAMILIES, family_masks
 from core.materials import DISPLACEMENT_UNIT_M, SPECULAR_F0, Materials
@@ -200,7 +201,43 @@ def glb_bytes(
         _add_idle(file, head, mesh_node, joint_nodes, weights, rotations)
     file.json["asset"] = _asset(avatar, expression)
     # Last, because the maps may take what is left of the budget.
-    for part, material in _add_materials(file, head, avatar, list(primitives), texture_px).items():
+    room = BUDGET_BYTES - file.size_bytes()
+    for part, material in _add_materials(file, head, avatar, list(primitives), texture_px, room).items():
+        primitives[part]["material"] = material
+    return file.bytes()
+
+
+def solid_glb_bytes(
+    head: HeadModel, avatar: Avatar, mesh: PartMesh, expression: ExpressionChoice, texture_px: int = 1024
+) -> bytes:
+    """A mesh of the avatar that does not move, with the avatar's materials: no joints and no morph targets.
+    expression: which it was made with. The maps may take as much as in `glb_bytes` the whole file."""
+    file = _File()
+    primitives: dict[str, dict[str, Any]] = {}
+    for name in PARTS:
+        faces = mesh.part_faces(name)
+        if len(faces) == 0:
+            continue
+        corners = _split_corners(mesh.faces[faces], mesh.uv_faces[faces], mesh.uv)
+        positions = mesh.vertices.float().numpy()[corners.vertex]
+        normals = _unit(mesh.normals).float().numpy()[corners.vertex]
+        primitives[name] = {
+            "attributes": {
+                "POSITION": file.accessor(positions, FLOAT, "VEC3", ARRAY_BUFFER, bounds=True),
+                "NORMAL": file.accessor(normals, FLOAT, "VEC3", ARRAY_BUFFER),
+                "TEXCOORD_0": file.accessor(corners.uv, FLOAT, "VEC2", ARRAY_BUFFER),
+            },
+            "indices": file.accessor(corners.indices, corners.index_type, "SCALAR", ELEMENT_ARRAY_BUFFER),
+        }
+        if name == "skin" and avatar.materials.skin_normal is not None:
+            tangents = _tangents(corners, mesh.vertices, _unit(mesh.normals))
+            primitives[name]["attributes"]["TANGENT"] = file.accessor(tangents, FLOAT, "VEC4", ARRAY_BUFFER)
+    file.json["meshes"] = [{"name": "LikenessHead", "primitives": list(primitives.values())}]
+    file.json["nodes"].append({"name": "LikenessHeadMesh", "mesh": 0})
+    file.json["scenes"] = [{"name": "Scene", "nodes": [0]}]
+    file.json["scene"] = 0
+    file.json["asset"] = _asset(avatar, expression)
+    for part, material in _add_materials(file, head, avatar, list(primitives), texture_px, BUDGET_BYTES).items():
         primitives[part]["material"] = material
     return file.bytes()
 
@@ -280,16 +317,22 @@ class _Rows:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
-    """A part as glTF has it, apart from the shape. vertex: of the head model, per vertex of the file, ascending.
-    positions: offsets of each expression."""
+class _Corners:
+    """Triangles as glTF has them, where a vertex has one texture coordinate: vertices on a seam of the atlas are there
+    once per side. vertex: of the mesh, per vertex of the file, ascending."""
 
     vertex: NDArray[np.int64]
     uv: NDArray[np.float32]
-    joints: NDArray[np.uint8]
-    weights: NDArray[np.float32]
     indices: NDArray[np.uint32]
     index_type: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Part(_Corners):
+    """A part as glTF has it, apart from the shape. positions: offsets of each expression."""
+
+    joints: NDArray[np.uint8]
+    weights: NDArray[np.float32]
     positions: list[_Rows]
 
 
@@ -316,13 +359,8 @@ def _head_parts(head: HeadModel) -> _HeadParts:
         faces = head.part_faces(name)
         if len(faces) == 0:
             continue
-        # A glTF vertex has one texture coordinate, so the vertices on a seam of the atlas are written once per side.
-        corners = head.faces[faces].numpy().astype(np.int64) * len(head.uv) + head.uv_faces[faces].numpy()
-        keys, indices = np.unique(corners, return_inverse=True)
-        vertex, uv_index = keys // len(head.uv), keys % len(head.uv)
-        uv = head.uv.double().numpy()[uv_index]
-        uv[:, 1] = 1 - uv[:, 1]
-        kind = UNSIGNED_SHORT if len(keys) < 65535 else UNSIGNED_INT
+        corners = _split_corners(head.faces[faces], head.uv_faces[faces], head.uv)
+        vertex = corners.vertex
         positions = []
         for displacement in head.expression_basis:
             offsets = displacement.numpy()[vertex].astype(np.float32)
@@ -331,17 +369,23 @@ def _head_parts(head: HeadModel) -> _HeadParts:
             rows = np.flatnonzero(offsets.any(axis=1))
             limits = {"min": _float_list(offsets.min(axis=0)), "max": _float_list(offsets.max(axis=0))}
             positions.append(_Rows(len(vertex), rows, offsets[rows], limits))
-        geometry[name] = _Part(
-            vertex, uv.astype(np.float32), joints[vertex], weights[vertex], indices.reshape(-1).astype(np.uint32),
-            kind, positions,
-        )  # fmt: skip
+        geometry[name] = _Part(**vars(corners), joints=joints[vertex], weights=weights[vertex], positions=positions)
     return _HeadParts(moved, geometry)
 
 
 # -- Geometry -----------------------------------------------------------------------------------
 
 
-def _tangents(part: _Part, rest: Tensor, normals: Tensor) -> NDArray[np.float32]:
+def _split_corners(faces: Tensor, uv_faces: Tensor, uv: Tensor) -> _Corners:
+    corners = faces.numpy().astype(np.int64) * len(uv) + uv_faces.numpy()
+    keys, indices = np.unique(corners, return_inverse=True)
+    place = uv.double().numpy()[keys % len(uv)]
+    place[:, 1] = 1 - place[:, 1]
+    kind = UNSIGNED_SHORT if len(keys) < 65535 else UNSIGNED_INT
+    return _Corners(keys // len(uv), place.astype(np.float32), indices.reshape(-1).astype(np.uint32), kind)
+
+
+def _tangents(part: _Corners, rest: Tensor, normals: Tensor) -> NDArray[np.float32]:
     """The axes of a normal map at each vertex of the file ``[N, 4]``: the direction in which u rises, and 1 or -1 for
     the side of the plane that it spans with the normal on which v, counted from below, rises (3.7.2.1). Viewers that
     find none each make their own."""
@@ -454,9 +498,9 @@ def _float_list(values: Tensor | NDArray[np.floating[Any]]) -> list[float]:
 
 
 def _add_materials(
-    file: _File, head: HeadModel, avatar: Avatar, parts: Sequence[str], texture_px: int
+    file: _File, head: HeadModel, avatar: Avatar, parts: Sequence[str], texture_px: int, room_bytes: int
 ) -> dict[str, int]:
-    """One material for each of these parts; returns their indices."""
+    """One material for each of these parts; returns their indices. room_bytes: for the maps, at 1024 px."""
     maps = avatar.materials
     base = {"skin": maps.skin_albedo, "mouth": maps.mouth_albedo, "eye": maps.eye_albedo, "lash": maps.lash_albedo}
     images = {f"{name}_base_color": base[name] for name in dict.fromkeys(PART_TEXTURE[part] for part in parts)}
@@ -468,7 +512,7 @@ def _add_materials(
         {"magFilter": LINEAR, "minFilter": LINEAR_MIPMAP_LINEAR, "wrapS": wrap, "wrapT": wrap},
     ]
     textures = {}
-    for name, (data, mime) in _encode_maps(images, texture_px, BUDGET_BYTES - file.size_bytes()).items():
+    for name, (data, mime) in _encode_maps(images, texture_px, room_bytes).items():
         source = file.append("images", {"name": name, "mimeType": mime, "bufferView": file.view(data)})
         textures[name] = file.append("textures", {"name": name, "sampler": 0, "source": source})
 
