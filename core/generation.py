@@ -12,10 +12,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,7 +23,8 @@ from core.albedo.bundled import albedo_gan
 from core.albedo.model import log_albedo, srgb_from_log
 from core.errors import LikenessError
 from core.head import HeadModel
-from core.materials import Materials, paint_lashes, paint_mouth
+from core.materials import DISPLACEMENT_UNIT_M, Materials, paint_lashes, paint_mouth
+from core.reflectance.estimate import softened_normals
 from core.synthesis.features import Features, draw_features
 from core.synthesis.heads import EYE_SIZE, as_bytes, paint_eyes, rest_vertices
 from core.synthesis.people import (
@@ -43,7 +44,7 @@ from core.synthesis.skins import paint_albedo
 
 # Share of the spread of people: at 1 one head in a few looks odd, at 0.5 all look related.
 TRUNCATION = 0.8
-RELIEF_PX = 512  # of normals and roughness, at most: finer ones take seconds and show nothing more at arm's length
+RELIEF_PX = 512  # of relief and roughness, at most: finer ones take seconds and show nothing more at arm's length
 PLAIN_ROUGHNESS, PREVIEW_EYE_PX = 0.55, 96
 # Standard deviation, in texels of the generator's map of 256, of the Gaussian that divides the generator's share of the
 # picture from the painter's: about where the generator stops following people's maps better than the painter of the
@@ -103,9 +104,10 @@ def person_of(head: HeadModel, wish: Wish) -> Person:
 
 
 def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool = False) -> GeneratedHead:
-    """The head of a wish, its albedo map of `size` texels a side, normals and roughness of at most `RELIEF_PX`.
+    """The head of a wish, its albedo map of `size` texels a side, relief and what goes with it of at most `RELIEF_PX`:
+    all of `Materials` but what expressions and the head's own shade add (`core.detail`).
 
-    preview: for a picture from afar, in a fraction of the time: the skin without normals and equally rough all over,
+    preview: for a picture from afar, in a fraction of the time: the skin without relief and equally rough all over,
     small maps of the eyes.
     Raises LikenessError as `person_of` does, FileError where the generator's weights are missing or belong to another
     version of the labels.
@@ -113,17 +115,15 @@ def generate_head(head: HeadModel, wish: Wish, size: int = 1024, preview: bool =
     person = person_of(head, wish)
     latent = generator_latent(person)
     albedo, features = skin_of(head, person, albedo_gan().decode(latent), size)
-    roughness, normals = as_bytes(torch.full((1, 8, 8), PLAIN_ROUGHNESS)), None
-    if not preview:
-        roughness, normals = relief_of(head, person, features)
     materials = Materials(
         skin_albedo=albedo,
-        skin_roughness=roughness,
+        skin_roughness=as_bytes(torch.full((1, 8, 8), PLAIN_ROUGHNESS)),
         eye_albedo=paint_eyes(head, person, PREVIEW_EYE_PX if preview else EYE_SIZE),
         mouth_albedo=paint_mouth(EYE_SIZE),
         lash_albedo=paint_lashes(EYE_SIZE),
-        skin_normal=normals,
     )
+    if not preview:
+        materials = replace(materials, **relief_maps(head, person, features))
     return GeneratedHead(person, latent, materials)
 
 
@@ -155,6 +155,25 @@ def relief_of(
     return as_bytes(fine.roughness[None]), normal_map(
         head, fine.displacement_m, rest_vertices(head, person.shape[None])
     )
+
+
+def relief_maps(head: HeadModel, person: Person, features: Features) -> dict[str, Tensor]:
+    """How a person's skin takes light and its relief, by the fields of `Materials`, of at most `RELIEF_PX`."""
+    fine = paint_relief(head, person, _reduced(features, RELIEF_PX))
+    normal, diffuse_normal = softened_normals(head, rest_vertices(head, person.shape[None]), fine.displacement_m * 1000)
+    return {
+        "skin_roughness": as_bytes(fine.roughness[None]),
+        "skin_normal": normal,
+        "skin_diffuse_normal": diffuse_normal,
+        "skin_specular": as_bytes(fine.specular[None]),
+        "skin_translucency": as_bytes(fine.translucency[None]),
+        "skin_displacement": _micrometres(fine.displacement_m),
+    }
+
+
+def _micrometres(displacement_m: Float[Tensor, "U U"]) -> Int16[Tensor, "1 U U"]:
+    """Metres as `Materials.skin_displacement` holds them."""
+    return (displacement_m[None] / DISPLACEMENT_UNIT_M).round().clamp(-32767, 32767).to(torch.int16)
 
 
 def refined(

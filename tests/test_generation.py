@@ -18,11 +18,18 @@ from core.albedo.stylegan_albedo import ShapeHead, StyleGanAlbedo
 from core.errors import LikenessError
 from core.generation import TRAITS, GeneratedHead, Wish, generate_head, labels_from, person_of, refined
 from core.head import load_head
+from core.materials import DISPLACEMENT_UNIT_M
+from core.synthesis.features import draw_features
 from core.synthesis.heads import as_bytes
 from core.synthesis.people import ANCESTRIES, LABEL_NAMES, LATENT_NAMES, label_range, label_vector, sample_person
+from core.synthesis.relief import normal_map, paint_relief
 
 HEAD = load_head()
 SIZE = 64
+RELIEF_MAPS = (
+    *("skin_normal", "skin_diffuse_normal", "skin_displacement"),
+    *("skin_specular", "skin_roughness", "skin_translucency"),
+)
 
 
 def test_what_is_drawn_on_the_skin_is_the_painters():
@@ -226,3 +233,35 @@ def test_a_preview_is_the_same_person_with_less():
     assert torch.equal(preview.materials.skin_albedo, made(5).materials.skin_albedo)
     assert torch.equal(preview.shape, made(5).shape) and preview.materials.skin_normal is None
     assert preview.materials.eye_albedo.shape[-1] < made(5).materials.eye_albedo.shape[-1]
+    assert preview.materials.skin_displacement is None and preview.materials.skin_specular is None
+
+
+def test_the_relief_is_the_painters_and_the_maps_belong_together():
+    """Each map is what the painter drew, to its rounding; scattering softens and never sharpens."""
+    materials = made(5).materials
+    person = made(5).person
+    fine = paint_relief(HEAD, person, draw_features(HEAD, person, SIZE))
+    height = materials.skin_displacement
+    assert height is not None and height.shape == (1, SIZE, SIZE) and height.dtype == torch.int16
+    assert float((height[0] * DISPLACEMENT_UNIT_M - fine.displacement_m).abs().max()) <= 0.51 * DISPLACEMENT_UNIT_M
+    for stored, painted in (
+        (materials.skin_specular, fine.specular),
+        (materials.skin_translucency, fine.translucency),
+        (materials.skin_roughness, fine.roughness),
+    ):
+        assert stored is not None
+        assert float((stored[0] / 255 - painted).abs().max()) <= 0.51 / 255
+    vertices = HEAD.rest_vertices(person.shape[None], torch.zeros(1, len(HEAD.expression_names)))[0]
+    sharp, soft = materials.skin_normal, materials.skin_diffuse_normal
+    assert sharp is not None and soft is not None
+    assert torch.equal(sharp, normal_map(HEAD, fine.displacement_m, vertices))
+    tilt = [float((normals[:2].float() - 127.5).square().mean()) for normals in (sharp, soft)]
+    assert 0 < tilt[1] < tilt[0]
+
+
+def test_maps_larger_than_the_relief_need_hold_it_no_finer(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(generation, "RELIEF_PX", SIZE // 2)
+    materials = generate_head(HEAD, Wish(5), SIZE).materials
+    relief = {name: image for name, image in vars(materials).items() if name in RELIEF_MAPS}
+    assert len(relief) == 6 and {image.shape[-1] for image in relief.values()} == {SIZE // 2}
+    assert materials.skin_albedo.shape[-1] == SIZE
