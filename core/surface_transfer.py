@@ -11,13 +11,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int16
 from torch import Tensor
 from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions, rasterise_triangles
 from core.errors import LikenessError
 from core.head import PARTS, HeadModel
+from core.materials import DISPLACEMENT_UNIT_M
 from core.mesh import Mesh, at_corners, face_normals, vertex_normals
 
 CANDIDATES = 6  # triangles tried first for each point
@@ -54,6 +55,10 @@ class TransferredMap:
 
     values: Float[Tensor, "C U U"]
     valid: Bool[Tensor, "U U"]
+
+    def displacement(self) -> Int16[Tensor, "1 U U"]:
+        """Values that are metres, as `Materials.skin_displacement` holds them; a flat surface where not valid."""
+        return (self.values[:1] / DISPLACEMENT_UNIT_M).round().clamp(-32767, 32767).to(torch.int16)
 
 
 def nearest_on_mesh(

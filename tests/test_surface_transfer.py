@@ -13,7 +13,15 @@ from core.atlas import atlas_lookup, interpolate, positions
 from core.errors import LikenessError
 from core.head import PARTS
 from core.mesh import Mesh
-from core.surface_transfer import TransferSettings, bent_to, from_atlas, nearest_on_mesh, to_atlas, windowed
+from core.surface_transfer import (
+    TransferredMap,
+    TransferSettings,
+    bent_to,
+    from_atlas,
+    nearest_on_mesh,
+    to_atlas,
+    windowed,
+)
 
 
 def random_mesh(seed: int, count: int = 60) -> tuple[Tensor, Tensor]:
@@ -167,3 +175,9 @@ def test_impossible_transfers_are_sentences():
         to_atlas(head, head.template, foreign, torch.zeros(1, 2, 2), 0)
     with pytest.raises(LikenessError, match="no texture coordinates"):
         from_atlas(head, head.template, Mesh(foreign.vertices, foreign.faces), torch.zeros(1, 2, 2), 8)
+
+
+def test_metres_become_the_micrometres_of_the_materials():
+    values = torch.tensor([[0.0, 1e-6], [-2.6e-6, 1.0]])[None]
+    result = TransferredMap(values, torch.ones(2, 2, dtype=torch.bool)).displacement()
+    assert result.dtype == torch.int16 and result[0].tolist() == [[0, 1], [-3, 32767]]
