@@ -84,7 +84,7 @@ FOLDS: dict[str, dict[str, Fold]] = {
         "forehead": Fold((0.55, 0.8), (1.5, 1.0), 0.8),
         "forehead_short": Fold((0.04, 0.4)),
     },
-    "glabella": {"frown": Fold((0.95, 1.15), (1.3, 1.0), 0.9)},
+    "glabella": {"frown": Fold((0.8, 0.95), (1.5, 1.25), 0.6)},
     "bunny": {"bunny": Fold((0.6, 0.75), rolled=0.5), "across_the_middle": Fold((0.5, 0.7), rolled=0.5)},
     "crowsFeet": {"crows_feet": Fold((0.45, 0.65), (1.3, 1.0), 0.4), "crows_forks": Fold((0.1, 0.3))},
     "lowerLid": {"lower_lid": Fold((0.3, 0.45), rolled=0.4)},
