@@ -355,3 +355,51 @@ def detail(
             report=report,
         )
         typer.echo(str(out))
+
+
+@train.command()
+def reflectance(
+    data: Annotated[
+        Path, typer.Option("--data", help="Folder of maps that `python -m app synthesize --relief --size 1024` wrote.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for network.safetensors, its checkpoint and log.jsonl.")],
+    steps: Annotated[int, typer.Option(min=1, help="Of training.")] = 4500,
+    heads: Annotated[int, typer.Option(min=1, help="Lit heads per step.")] = 2,
+    tiles: Annotated[int, typer.Option(min=1, help="Tiles of each that the fine network sees.")] = 3,
+    shapes: Annotated[int, typer.Option(min=1, help="So many people's shapes are lit; others wear them.")] = 96,
+    held_out: Annotated[int, typer.Option(min=1, help="People at the end of the folder to leave out.")] = 24,
+    rate: Annotated[float, typer.Option(min=0.0, help="Of Adam at its highest.")] = 1.5e-3,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that light heads.")] = 1,
+    device: Device = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """Train the networks that find how a skin takes light, and its relief."""
+    chosen = _device(device)
+    with _sentences():
+        from core.reflectance.training import Progress, TrainingSettings, load_people
+        from core.reflectance.training import train as train_networks
+
+        settings = TrainingSettings(steps, heads, tiles, rate, shapes, held_out, seed)
+        options = {"command": "train reflectance", "data": data, "people": len(_maps(data)), **asdict(settings)}
+        options["device"] = chosen
+        if dry_run:
+            typer.echo(json.dumps(options, indent=2, default=str))
+            return
+        from core.head import load_head
+
+        _folder(out)
+        _use_cores(1)
+        head = load_head()
+        people = load_people(head, data, shapes, _say)
+        _record(out / "settings.json", options)
+
+        def report(progress: Progress) -> None:
+            parts = ", ".join(f"{name} {value:.4f}" for name, value in progress.parts.items())
+            _say(f"step {progress.step} of {steps}, {progress.seconds:.0f} s: {parts}")
+
+        train_networks(
+            head, people, out, settings, resume=resume, workers=workers, report=report, device=chosen,
+        )  # fmt: skip
+        typer.echo(str(out / "network.safetensors"))

@@ -57,11 +57,11 @@ DIRECTIONS = _sphere(48)
 @dataclass(frozen=True, eq=False)
 class Geometry:
     """What of a head's shape matters to light. frame, place ``[3, U, U]`` at `FRAME_PX`. visibility:
-    ``[48, U, U]`` 0..255 at `COARSE_PX`, what of each of `DIRECTIONS` arrives."""
+    ``[48, C, C]`` 0..255 at `COARSE_PX`, what of each of `DIRECTIONS` arrives."""
 
     frame: TangentFrame
     place: Float[Tensor, "3 U U"]
-    visibility: UInt8[Tensor, "48 U U"]
+    visibility: UInt8[Tensor, "48 C C"]
 
 
 def geometry_of(head: HeadModel, vertices: Float[Tensor, "V 3"]) -> Geometry:
@@ -114,11 +114,12 @@ def shade(
         light = light + (arrives if lamps_seen is None else arrives * lamps_seen[:, i, None])
     shine = specular_light(lamps, normal, view[None], skin.roughness[None], SPECULAR_F0 * skin.specular[None], seen)[0]
     if surroundings is not None and surroundings_seen is not None:
-        around = Light(lamps.sh * 0, DIRECTIONS[None], surroundings[None])
+        directions = DIRECTIONS.to(surroundings)[None]
+        around = Light(lamps.sh * 0, directions, surroundings[None])
         light = light + diffuse_light(around, diffuse_normal, surroundings_seen[None])[0]
         order = surroundings.sum(1).argsort(descending=True)
         glint, even = order[:STRONGEST], order[STRONGEST:]
-        bright = Light(lamps.sh * 0, DIRECTIONS[None, glint], surroundings[None, glint])
+        bright = Light(lamps.sh * 0, directions[:, glint], surroundings[None, glint])
         shine = shine + specular_light(
             bright, normal, view[None], skin.roughness[None], SPECULAR_F0 * skin.specular[None],
             surroundings_seen[None][..., glint],
@@ -139,6 +140,9 @@ class RandomLight:
     def scaled(self, factor: float) -> RandomLight:
         lamps = Light(self.lamps.sh, self.lamps.directions, self.lamps.colors * factor)
         return RandomLight(self.surroundings * factor, lamps, self.camera)
+
+    def to(self, device: torch.device | str) -> RandomLight:
+        return RandomLight(self.surroundings.to(device), self.lamps.to(device), self.camera.to(device))
 
     def lamps_seen(self, visibility: Float[Tensor, "N 48"]) -> Float[Tensor, "N 2"]:
         """What of each lamp arrives, from what of the directions next to it does."""
@@ -215,6 +219,9 @@ class LitTiles:
     whole_v: Tensor
     inside: Tensor
 
+    def to(self, device: torch.device | str) -> LitTiles:
+        return LitTiles(**{name: value.to(device) for name, value in vars(self).items()})
+
     def one(self, i: int) -> LitTiles:
         """Tile i alone."""
         return LitTiles(**{name: value[i : i + 1] for name, value in vars(self).items()})
@@ -232,6 +239,10 @@ class LitHead:
     sh: Tensor
     light: RandomLight
     tiles: LitTiles
+
+    def to(self, device: torch.device | str) -> LitHead:
+        """The same on another device."""
+        return LitHead(**{name: value.to(device) for name, value in vars(self).items()})
 
 
 def softened(height: Float[Tensor, "*batch H W"], sigma: float) -> Float[Tensor, "*batch H W"]:
@@ -406,7 +417,7 @@ def enlarged_tiles(
 ) -> Float[Tensor, "P C T T"]:
     """Tiles of `side` texels of a map that is bilinearly enlarged to `whole` texels a side. image: one for all tiles or
     one for each."""
-    ramp = torch.arange(side) + 0.5
+    ramp = torch.arange(side, device=image.device) + 0.5
     y = (rows[:, None].to(ramp) + ramp) / whole * 2 - 1
     x = (columns[:, None].to(ramp) + ramp) / whole * 2 - 1
     grid = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), -1)

@@ -149,11 +149,11 @@ class ReflectanceNet(nn.Module):
 
     def see_whole(
         self,
-        lit: Float[Tensor, "B 3 {COARSE_PX} {COARSE_PX}"],
-        fitted: Float[Tensor, "B 3 {COARSE_PX} {COARSE_PX}"],
-        normals: Float[Tensor, "B 3 {COARSE_PX} {COARSE_PX}"],
-        inside: Float[Tensor, "1 1 {COARSE_PX} {COARSE_PX}"],
-    ) -> tuple[Float[Tensor, "B 3 {COARSE_PX} {COARSE_PX}"], Float[Tensor, "B C {COARSE_PX} {COARSE_PX}"]]:
+        lit: Float[Tensor, "B 3 C C"],
+        fitted: Float[Tensor, "B 3 C C"],
+        normals: Float[Tensor, "B 3 C C"],
+        inside: Float[Tensor, "1 1 C C"],
+    ) -> tuple[Float[Tensor, "B 3 C C"], Float[Tensor, "B K C C"]]:
         """What has to be added to log lit - log fitted for log albedo, and the context.
 
         lit: linear. fitted: the light of fitted harmonics (`lighting.shading`). normals: of the mesh, head frame.
@@ -174,7 +174,7 @@ class ReflectanceNet(nn.Module):
         lit: Float[Tensor, "B 3 H W"],
         light: Float[Tensor, "B 3 H W"],
         towards: Float[Tensor, "B 3 H W"],
-        context: Float[Tensor, "B C H W"],
+        context: Float[Tensor, "B K H W"],
     ) -> SkinMaps:
         """The maps of a tile. lit: linear. light: log of the light as the coarse network sees it, enlarged. towards:
         `main_light`. context: enlarged."""

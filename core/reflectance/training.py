@@ -150,12 +150,12 @@ def loss_of(
     with torch.autocast(inside.device.type, torch.bfloat16):
         coarse, found = predict_tiles(net, batch, inside)
     truth = torch.stack([head.log_albedo for head in batch])
-    parts = {"coarse": _mean((coarse - truth).abs(), inside.expand(len(batch), -1, -1, -1))}
+    parts = {"coarse": _tone_and_rest(coarse - truth, inside.expand(len(batch), -1, -1, -1))}
     for maps, head in zip(found, batch, strict=True):
         for name, value in _tile_losses(maps, head.tiles, rng).items():
-            parts[name] = parts.get(name, torch.zeros(())) + value / len(batch)
+            parts[name] = parts.get(name, 0 * value) + value / len(batch)
     weights = asdict(settings) | {"coarse": settings.albedo}
-    total = sum((weights[name] * value for name, value in parts.items()), torch.zeros(()))
+    total = torch.stack([weights[name] * value for name, value in parts.items()]).sum()
     return total, {name: float(value.detach()) for name, value in parts.items()}
 
 
@@ -168,7 +168,7 @@ def _tile_losses(maps: SkinMaps, tiles: LitTiles, rng: np.random.Generator) -> d
     slope_u, slope_v = height.diff(dim=-1).abs(), height.diff(dim=-2).abs()
     same_u, same_v = tiles.whole_u[..., inner, inner][:, None, :, : slope_u.shape[-1]], None
     same_v = tiles.whole_v[..., inner, inner][:, None, : slope_v.shape[-2]]
-    albedo = _mean(off.abs(), known) + _mean(off.diff(dim=-1).abs(), known[..., 1:])
+    albedo = _tone_and_rest(off, known) + _mean(off.diff(dim=-1).abs(), known[..., 1:])
     parts = {
         "albedo": albedo + _mean(off.diff(dim=-2).abs(), known[..., 1:, :]),
         "height": _mean(height.abs(), known),
@@ -177,9 +177,9 @@ def _tile_losses(maps: SkinMaps, tiles: LitTiles, rng: np.random.Generator) -> d
     }
     # The photorealistic rendering loss: another light, another place to see it from; of one tile, because it takes as
     # long as the network.
-    light = sample_light(rng)
+    light = sample_light(rng).to(tiles.lit.device)
     around = light.surroundings.mean(0)
-    sh = torch.zeros(1, 9, 3)
+    sh = around.new_zeros(1, 9, 3)
     sh[0, 0] = around * len(light.surroundings) / 4 * math.sqrt(4 * math.pi)
     lamps = Light(sh, light.lamps.directions, light.lamps.colors)
     i = int(rng.integers(len(tiles.lit)))
@@ -192,6 +192,13 @@ def _tile_losses(maps: SkinMaps, tiles: LitTiles, rng: np.random.Generator) -> d
     side = tiles.lit.shape[-1]
     parts["picture"] = _mean(_inner(difference.reshape(-1, 1, side, side)), known[i : i + 1])
     return parts
+
+
+def _tone_and_rest(off: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W"]) -> Float[Tensor, ""]:
+    """Absolute error of log albedo with half a weight on what a whole map is off by: how bright the light was, nobody
+    can tell for sure, and the error of it would drown what can be learnt of shadows and shine."""
+    tone = (off * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1)
+    return _mean((off - tone).abs(), weight) + 0.5 * tone.abs().mean()
 
 
 def _displayed(linear: Tensor) -> Tensor:
@@ -221,6 +228,7 @@ def train(
     save_every: int = 250,
     report: Callable[[Progress], None] | None = None,
     record: dict[str, Any] | None = None,
+    device: torch.device | str = "cpu",
 ) -> ReflectanceNet:
     """Train on all but the last `held_out` people; returns the running mean of the weights, which is what is shipped.
 
@@ -235,27 +243,27 @@ def train(
         )
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
-    net, mean = ReflectanceNet(network), ReflectanceNet(network)
+    net, mean = ReflectanceNet(network).to(device), ReflectanceNet(network).to(device)
     mean.load_state_dict(net.state_dict())
     mean.requires_grad_(False)
     optimiser = torch.optim.Adam(net.parameters(), betas=(0.9, 0.98))
     run = {"settings": json.dumps(asdict(settings)), "people": str(len(people))}
     checkpoint = out / "checkpoint.safetensors"
     first = _resume(checkpoint, net, mean, optimiser, run) if resume and checkpoint.exists() else 0
-    inside = atlas_lookup(head, COARSE_PX).inside.float()[None, None]
+    inside = atlas_lookup(head, COARSE_PX).inside.float()[None, None].to(device)
     began, sums, count = time.monotonic(), {}, 0
     with (out / "log.jsonl").open("a") as log:
         for step, batch in enumerate(_batches(head, trained, settings, first, workers), start=first):
             for group in optimiser.param_groups:
                 group["lr"] = settings.rate * _schedule(step, settings.steps)
             rng = np.random.default_rng([settings.seed, 1, step])
-            value, parts = loss_of(net, batch, inside, settings, rng)
+            value, parts = loss_of(net, [head.to(device) for head in batch], inside, settings, rng)
             optimiser.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimiser.step()
             with torch.no_grad():
-                keep = min(0.998, (step + 1) / (step + 10))
+                keep = min(0.995, (step + 1) / (step + 10))
                 for a, b in zip(mean.parameters(), net.parameters(), strict=True):
                     a.lerp_(b, 1 - keep)
             sums = {name: sums.get(name, 0.0) + part for name, part in parts.items()}
@@ -273,7 +281,7 @@ def train(
                 _save(checkpoint, net, mean, optimiser, run | {"step": str(step + 1)})
                 made = {"steps": step + 1, "training": asdict(settings), "people": len(trained), **(record or {})}
                 save_network(mean, out / "network.safetensors", made)
-    return mean.eval()
+    return mean.cpu().eval()
 
 
 def _batches(
