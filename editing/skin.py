@@ -3,14 +3,14 @@
 A random head is known exactly, so generator and painter draw the other person's map and the change is the whole
 difference. Behind a photo's head stands a guess: what an edit adds (freckles, a beard, wrinkles) is drawn over the
 photo's skin, but what it takes away lies elsewhere on the photo than on the guess. There the change of colour is
-carried over without its fine pattern, and the photo's own spots, lines or hairs are calmed.
+carried over without its fine pattern, and the photo's own spots, lines or hairs are calmed. How skin takes light and
+how it is shaped beyond the mesh follows in `editing.surface`, where a head has maps of that.
 """
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 import torch
@@ -31,15 +31,13 @@ from core.texture import skin_mask
 from core.transfer import changed, enlarged, transferred
 from editing.attributes import Subject
 from editing.latents import GENERATED, IRIS_LABELS, EditLatent, latent_of, person_after
+from editing.surface import HAIRS, LEAST_AMOUNT, SPOTS, Drawn, at_size, bare_skin, edited_surface, kept, smoothed
 
-# Strewn over the skin, nobody knows where on a photo: they are added where the painter has them, and calmed away.
-SPOTS = ("freckles", "moles", "age_spots", "blemishes", "scars")
 # Drawn over the skin, each at its own place on everybody.
 LAYERS = (
     *("wrinkles", "pores", "stubble", "beard_chin", "beard_cheeks", "moustache", "brow_density", "brow_thickness"),
     *("lipstick", "eyeliner", "eyeshadow", "blush"),
 )
-HAIRS = ("stubble", "beard_chin", "beard_cheeks", "moustache")
 # Labels that the relief shows.
 GROOVES = ("wrinkles", "sag", "pores", "scars", "moles", "blemishes", "oiliness", "beard_chin", "brow_density")
 PATTERN_MM = 2.5  # standard deviation below which the guess's pattern is not the photo's
@@ -48,12 +46,10 @@ HAIR_LOG = 0.3  # difference from the face in log albedo that makes a scalp hair
 BEARD_LOG = 0.1  # by which log albedo has to lie below the cheeks' to be a beard's shadow and nothing else
 FAR_SHARE = 0.05
 HAIR_PATTERN = 0.6  # share of the fine pattern that goes with it: pores stay
-TEXELS_PER_MM = 2.1  # of the face on a map of 1024: its scale hardly varies there
 # Of a normal map: straight out of the skin.
 FLAT = torch.tensor([128, 128, 255])
 QUICK_PX = 512  # of the maps in a quick look
 PHOTO_PX = 768  # at which changes of a photo's skin are drawn: a photo's face is seldom finer
-LEAST_AMOUNT = 0.02  # of a photo's label, for taking it away to mean something
 
 
 def edited_materials(subject: Subject, before: EditLatent, after: EditLatent, size: int | None = None) -> Materials:
@@ -86,10 +82,11 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
     other = person_after(head, person, labels)
     added: Tensor | None = None
     removed: Mapping[str, float] = {}
+    shown = other
     if subject.exact:
         change, features = _known_change(head, subject, after, other, size)
     else:
-        change, added, features, removed = _guessed_change(head, subject, before, after, other, size)
+        change, added, shown, features, removed = _guessed_change(head, subject, before, after, other, size)
     change = enlarged(change, full)
     if not subject.exact:
         change = change * _bare_scalp(head, materials.skin_albedo)
@@ -100,6 +97,9 @@ def _skin(head: HeadModel, subject: Subject, before: EditLatent, after: EditLate
         change = change + enlarged(added, full)
     albedo, lit = changed(materials.skin_albedo, change, materials.skin_photo)
     done = replace(materials, skin_albedo=albedo, skin_photo=lit)
+    if materials.skin_displacement is not None:
+        drawn = Drawn(shown, features, asdict(person.labels), labels)
+        return replace(done, **edited_surface(head, subject, drawn, detail, quick))
     if quick or (detail == 1 and all(labels[name] == getattr(person.labels, name) for name in GROOVES)):
         return done
     return replace(done, **_relief(head, subject, other, features, detail))
@@ -109,7 +109,7 @@ def _small(subject: Subject) -> Materials:
     """The head's maps for a quick look."""
     materials = subject.avatar.materials
     found = {
-        name: _kept(subject, name, QUICK_PX, functools.partial(_shrunk, getattr(materials, name)))
+        name: kept(subject, name, QUICK_PX, functools.partial(_shrunk, getattr(materials, name)))
         for name in ("skin_albedo", "skin_photo")
         if getattr(materials, name) is not None
     }
@@ -157,7 +157,7 @@ def _known_change(
         def painted_before() -> Tensor:
             return paint_albedo(head, person, draw_features(head, person, size), size, None)
 
-        was = log_albedo(_kept(subject, "painted", size, painted_before).float() / 255)
+        was = log_albedo(kept(subject, "painted", size, painted_before).float() / 255)
     features = draw_features(head, other, size)
     return change + (_painted(head, other, features, size) - was), features
 
@@ -169,9 +169,9 @@ def _painted(head: HeadModel, person: Person, features: Features, size: int) -> 
 
 def _guessed_change(
     head: HeadModel, subject: Subject, before: EditLatent, after: EditLatent, other: Person, size: int
-) -> tuple[Float[Tensor, "3 U U"], Float[Tensor, "3 U U"] | None, Features, Mapping[str, float]]:
-    """The change of log albedo of a head whose person is a guess; what is drawn over it besides; what is on the skin
-    after it; and which share of what the photo itself may show of each label is taken away."""
+) -> tuple[Float[Tensor, "3 U U"], Float[Tensor, "3 U U"] | None, Person, Features, Mapping[str, float]]:
+    """The change of log albedo of a head whose person is a guess; what is drawn over it besides; who was drawn and what
+    is on the skin after it; and which share of what the photo itself may show of each label is taken away."""
     old, new = asdict(subject.person.labels), asdict(other.labels)
     removed = {
         name: 1 - new[name] / old[name]
@@ -193,37 +193,13 @@ def _guessed_change(
             return skin_of(head, start, _decoded(subject, before), size)[0]
 
         plain = log_albedo(refined(_decoded(subject, after), painted, covered(features)).float() / 255)
-        change = _smoothed(plain - log_albedo(_kept(subject, "start", size, was).float() / 255), PATTERN_MM)
-    added = None
+        change = smoothed(plain - log_albedo(kept(subject, "start", size, was).float() / 255), PATTERN_MM)
+    added, shown = None, without
     if any(gained.values()) or any(new[name] > common[name] for name in LAYERS):
-        full = person_after(head, other, new | gained)
-        features = draw_features(head, full, size)
-        added = _painted(head, full, features, size) - log_albedo(painted.float() / 255)
-    return change, added, features, removed
-
-
-def _kept(subject: Subject, name: str, size: int, make: Callable[[], Tensor]) -> Tensor:
-    """What is the same for every edit of a head is worked out once."""
-    if (name, size) not in subject.worked_out:
-        subject.worked_out[name, size] = make()
-    return subject.worked_out[name, size]
-
-
-def _smoothed(image: Float[Tensor, "C U U"], sigma_mm: float) -> Float[Tensor, "C U U"]:
-    """A Gaussian, in millimetres on the face; wide ones on a smaller map."""
-    size = image.shape[-1]
-    sigma = sigma_mm * TEXELS_PER_MM * size / 1024
-    step = max(int(sigma // 2), 1)
-    small = functional.avg_pool2d(image[None], step) if step > 1 else image[None]
-    reach = max(math.ceil(3 * sigma / step), 1)
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) * step / max(sigma, 1e-3)) ** 2)
-    kernel = (kernel / kernel.sum()).expand(len(image), 1, -1)
-    padded = functional.pad(small, (reach, reach, reach, reach), mode="replicate")
-    rows = functional.conv2d(padded, kernel[..., None], groups=len(image))
-    blurred = functional.conv2d(rows, kernel[:, :, None], groups=len(image))
-    if step == 1:
-        return blurred[0]
-    return functional.interpolate(blurred, size=image.shape[1:], mode="bilinear", align_corners=False)[0]
+        shown = person_after(head, other, new | gained)
+        features = draw_features(head, shown, size)
+        added = _painted(head, shown, features, size) - log_albedo(painted.float() / 255)
+    return change, added, shown, features, removed
 
 
 def _calmed(
@@ -239,31 +215,30 @@ def _calmed(
     size = albedo.shape[-1]
     log = log_albedo(albedo.float() / 255) + change
     masks = canvas_of(head, QUICK_PX).masks
-    beard, on_lips = _at(masks["beard"], size).clamp(0, 1), _at(masks["lips"], size)
-    keep = _at(torch.maximum(torch.maximum(features.brows, features.lips), features.beard), size)
-    bare = skin_mask(head, size) * (1 - (2 * _smoothed(keep[None], LINE_MM)[0]).clamp(0, 1))
+    beard, on_lips = at_size(masks["beard"], size).clamp(0, 1), at_size(masks["lips"], size)
+    bare = bare_skin(head, features, size)
     added = torch.zeros_like(log)
     for names, scale_mm in ((SPOTS, SPOT_MM), (("wrinkles", "pores"), LINE_MM)):
         share = max((removed.get(name, 0.0) for name in names), default=0.0)
         if share > 0:
-            dark = (log - _smoothed(log, scale_mm)).clamp(max=0)
+            dark = (log - smoothed(log, scale_mm)).clamp(max=0)
             added = added - share * bare * dark
     bearded = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
     if bearded > 0:
-        lips = (3 * _smoothed(on_lips[None], LINE_MM)[0]).clamp(0, 1)
+        lips = (3 * smoothed(on_lips[None], LINE_MM)[0]).clamp(0, 1)
         skin = skin_mask(head, size) * (1 - lips)
         where = beard * skin
         clear = (skin - where).clamp(0, 1)
         # In the middle of a beard no clear skin is near: there the whole face's counts.
         mean = (log * clear).sum((1, 2), keepdim=True) / clear.sum()
-        near, share = _smoothed(log * clear, BEARD_MM), _smoothed(clear[None], BEARD_MM)
+        near, share = smoothed(log * clear, BEARD_MM), smoothed(clear[None], BEARD_MM)
         target = (near + FAR_SHARE * mean) / (share + FAR_SHARE)
-        coarse = _smoothed(log, LINE_MM)
+        coarse = smoothed(log, LINE_MM)
         # A beard only darkens: what is as light as the cheeks has none.
         lighter = (target - coarse) * ((target - coarse).mean(0) / BEARD_LOG).clamp(0, 1)
         added = added + bearded * where * (lighter - HAIR_PATTERN * (log - coarse))
     if detail != 1:
-        added = added + (detail - 1) * bare * (log - _smoothed(log, LINE_MM))
+        added = added + (detail - 1) * bare * (log - smoothed(log, LINE_MM))
     return added
 
 
@@ -273,15 +248,9 @@ def _bare_scalp(head: HeadModel, albedo: UInt8[Tensor, "3 U U"]) -> Float[Tensor
     size = albedo.shape[-1]
     face, log = skin_mask(head, size), log_albedo(albedo.float() / 255)
     tone = (log * face).sum((1, 2)) / face.sum()
-    unlike = (_smoothed(log, SPOT_MM) - tone[:, None, None]).square().mean(0) / HAIR_LOG**2
-    scalp = _at(torch.sigmoid(canvas_of(head, QUICK_PX).hairline / SPOT_MM), size)
+    unlike = (smoothed(log, SPOT_MM) - tone[:, None, None]).square().mean(0) / HAIR_LOG**2
+    scalp = at_size(torch.sigmoid(canvas_of(head, QUICK_PX).hairline / SPOT_MM), size)
     return 1 - scalp * (1 - torch.exp(-0.5 * unlike))
-
-
-def _at(image: Float[Tensor, "S S"], size: int) -> Float[Tensor, "{size} {size}"]:
-    if len(image) == size:
-        return image
-    return functional.interpolate(image[None, None], size=(size, size), mode="bilinear", antialias=True)[0, 0]
 
 
 def _relief(
@@ -293,7 +262,7 @@ def _relief(
     made = {"skin_roughness": roughness} if subject.exact else {}
     if not subject.exact:
         size = min(len(features.wrinkles), RELIEF_PX)
-        start = _kept(
+        start = kept(
             subject,
             "normals",
             size,
