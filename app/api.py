@@ -1,7 +1,8 @@
 """The same actions for programs: Gradio's named endpoints, described in docs/api.md and on the page's own API view.
 
 An endpoint answers several times: first with no file and a dict that says how far it is (`stage`, `fraction`, and
-`place` and `wait_s` while in line), at last with the GLB and the report. A problem is an error whose message is the
+`place` and `wait_s` while in line), then with the GLB and the report, at last with the same head in all its detail. A
+problem is an error whose message is the
 sentence that the page would show. What an endpoint does to "the head" it does to that of the caller's session; a
 `gradio_client.Client` is one session.
 """
@@ -30,18 +31,23 @@ def publish(actions: Handlers) -> None:
     """Make the endpoints of the Blocks that is being built."""
 
     def reconstruct(
-        request: gr.Request, photo: FileData, left: FileData | None = None, right: FileData | None = None
+        request: gr.Request,
+        photo: FileData,
+        left: FileData | None = None,
+        right: FileData | None = None,
+        detail: bool = True,
     ) -> Iterator[Answer]:
         """Make a head from a photo of a face, and if wanted one or two more of the same person turned to a side.
 
         photo: a file, from the front; with gradio_client: handle_file("photo.jpg"). left, right: optional files that
-        show more of the person's own left or right side.
+        show more of the person's own left or right side. detail: go on with how the skin takes light, its relief and
+        the wrinkles of expressions; without, the answer comes sooner.
         Returns the head as a GLB file, and a report: name, confidence (0 to 1), findings in words, seconds per stage.
         """
         paths = {"front": _path(photo), "left": _path(left), "right": _path(right)}
         if not paths["front"]:
             raise _error("A photo was expected. Upload one, with gradio_client by handle_file.")
-        yield from _answers(actions.from_photos(paths, session_of(request)))
+        yield from _answers(actions.from_photos(paths, session_of(request), detail=truth(detail, "detail")))
 
     def random_head(
         request: gr.Request,
@@ -49,6 +55,7 @@ def publish(actions: Handlers) -> None:
         attributes: dict[str, float] | None = None,
         labels: dict[str, float] | None = None,
         truncation: float = making.TRUNCATION,
+        detail: bool = True,
     ) -> Iterator[Answer]:
         """Draw a head of nobody. Same arguments, same head.
 
@@ -56,12 +63,12 @@ def publish(actions: Handlers) -> None:
         face_length, jaw_width, nose_width, nose_length, lips_fullness, eye_size, ears_size and others. labels: who it
         is to be, by name: age in years; gender, weight, skin_tone, freckles, beard, hair_colour, eye_colour and others
         from 0 to 1; what is left out is as the seed draws it. truncation: from 0, the average person, to 1, anybody.
+        detail: go on with its own shade and the wrinkles of expressions; without, the answer comes sooner.
         Returns the head as a GLB file, and a report.
         """
-        wish = (whole(seed, "seed"), numbers(labels, "label"), number(truncation, "truncation"))
-        yield from _answers(
-            actions.random_head(session_of(request), wish[0], numbers(attributes, "attribute"), *wish[1:])
-        )
+        amounts, fixed = numbers(attributes, "attribute"), numbers(labels, "label")
+        wish = (whole(seed, "seed"), amounts, fixed, number(truncation, "truncation"), truth(detail, "detail"))
+        yield from _answers(actions.random_head(session_of(request), *wish))
 
     def faces(
         request: gr.Request,
@@ -149,18 +156,25 @@ def publish(actions: Handlers) -> None:
 
 def _answers(updates: Iterator[PageUpdate]) -> Iterator[Answer]:
     progress: dict[str, Any] = {}
+    head: Answer | None = None
+    told = False
     for update in updates:
         if update.problem is not None:
             raise _error(update.problem)
-        if update.file is not None:
-            yield _file(update), dict(update.report or {})
-            return
+        told = update.file is not None
+        if told:
+            head = (_file(update), dict(update.report or {}))
+            yield head
+            continue
         if update.lines:
             progress = {"stage": update.lines[-1].text, "fraction": update.fraction}
         if update.place is not None:
             progress |= {"place": update.place.place, "wait_s": round(update.place.seconds, 1)}
         # Also where nothing is new: it is by sending that Gradio notices who has gone.
         yield None, progress
+    if head is not None and not told:
+        # Its detail did not come; the last answer is a head all the same.
+        yield head
 
 
 def _file(update: PageUpdate) -> dict[str, Any]:
@@ -218,6 +232,13 @@ def number(value: Any, what: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _error(f"The {what} is {value!r}. A number was expected.")
     return float(value)
+
+
+def truth(value: Any, what: str) -> bool:
+    """True or false. Raises gr.Error for anything else."""
+    if not isinstance(value, bool):
+        raise _error(f"The {what} is {value!r}. True or false was expected.")
+    return value
 
 
 def whole(value: Any, what: str) -> int:

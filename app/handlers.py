@@ -1,21 +1,24 @@
 """What happens when a person does something on the page or a program calls the API. No Gradio here.
 
-A handler is a generator of `PageUpdate`s: a place in line, each stage, a first head, the final one. `Work` decides
-whose turn it is, `making` does the work, `Sessions` keeps what belongs to the visitor. A problem that the person can
-act on becomes a sentence; the head on show stays, and what had been shown of the new one goes.
+A handler is a generator of `PageUpdate`s: a place in line, each stage, a first head, the final one; then, in the
+background, the stages of its detail and the same head with it. `Work` decides whose turn it is, `making` does the work,
+`Sessions` keeps what belongs to the visitor. A problem that the person can act on becomes a sentence; the head on show
+stays, and what had been shown of the new one goes.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import logging
 import os
 import re
 import sys
 import threading
+import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,6 +58,14 @@ STAGES = {
     "quality": ("Checking the result", "Checked"),
     "export": ("Packing the file", "Packed"),
 }
+# The same for the detail that comes after a head is on show: stages of `core.detail`, then ours.
+DETAIL_STAGES = {
+    "reflectance": ("Taking the light out of the skin", "Light taken out of the skin"),
+    "relief": ("Finding the relief of the skin", "Relief"),
+    "wrinkles": ("Drawing the wrinkles of expressions", "Wrinkles of expressions"),
+    "repack": ("Packing the detailed file", "Packed with its detail"),
+}
+REPACK_AT = 0.95  # of the detail's time, as the bar has it
 
 
 @dataclass(frozen=True)
@@ -114,8 +125,9 @@ class Face:
 class PageUpdate:
     """What changes on the page; None: as before.
 
-    lines: the status. stages, fraction: of the work going on; total_s: of the work just done, in seconds. busy:
-    whether there is any. messages: for the viewer, in order. can_save: whether a final head is on show after this.
+    lines: the status. stages, fraction: of the work going on; total_s: of the work just done, in seconds, detail_s: of
+    the detail that came after it. busy: whether there is any that can be cancelled. messages: for the viewer, in order.
+    can_save: whether a final head is on show after this.
     shape: the controls after it. problem: why the wish was not fulfilled. For the API: place: in line; file, report:
     of the head that was made; faces: those drawn.
     """
@@ -124,6 +136,7 @@ class PageUpdate:
     stages: tuple[StageRow, ...] = ()
     fraction: float | None = None
     total_s: float | None = None
+    detail_s: float | None = None
     busy: bool | None = None
     messages: tuple[Message, ...] = ()
     can_save: bool | None = None
@@ -143,17 +156,23 @@ class Handlers:
     """The actions. One object serves all visitors.
 
     maker is called at the first use, not here: the core is heavy. address turns a path in `Files` into the address
-    that a browser fetches it from.
+    that a browser fetches it from. detail: whether heads get theirs after they are on show.
     """
 
     def __init__(
-        self, maker: Callable[[], Maker], sessions: Sessions, address: Callable[[Path], str], work: Work | None = None
+        self,
+        maker: Callable[[], Maker],
+        sessions: Sessions,
+        address: Callable[[Path], str],
+        work: Work | None = None,
+        detail: bool = True,
     ) -> None:
         self._maker = maker
         self._sessions = sessions
         self._files = sessions.files
         self._address = address
         self._work = work or Work()
+        self._details = detail
         self._welcome_lock = threading.Lock()
         self._welcome: tuple[Head, bytes] | None = None
         self._welcome_editor: Editor | None = None
@@ -215,9 +234,10 @@ class Handlers:
         session: str,
         front: Photo | None = None,
         point_px: PointPx | None = None,
+        detail: bool = True,
     ) -> Iterator[PageUpdate]:
         """Reconstruct. paths: uploads by "front", "left", "right". front: the photo from the front where it is known
-        already. point_px: in the pixels of what is kept of it."""
+        already. point_px: in the pixels of what is kept of it. detail: whether to go on with the head's detail."""
         visitor = self._sessions.visitor(session)
         try:
             # The one from the front first: claiming makes the newest, and of many the oldest goes.
@@ -276,7 +296,8 @@ class Handlers:
             message = seen.get(0, NO_PHOTO)
             if made.camera is not None and message.url is not None:
                 message = _with_camera(message, made.camera)
-            head = Head(made.avatar, None, None, message, pictures.get(0), lines, _report(made.avatar, made.seconds))
+            report = _report(made.avatar, made.seconds)
+            head = Head(made.avatar, None, None, message, pictures.get(0), lines, report, finished=not detail)
             self._keep_photos(visitor, uploads, front)
             if visitor.photo_head is not None and visitor.photo_head.picture is not None:
                 self._files.withdraw(visitor.photo_head.picture)
@@ -287,7 +308,7 @@ class Handlers:
 
         seen: dict[int, SetPhoto] = {}
         try:
-            yield from self._do(visitor, task, "reconstructing the photo", done, step, quick=False)
+            shown = yield from self._do(visitor, task, "reconstructing the photo", done, step, quick=False)
         finally:
             self._sessions.tidy()
             # Of a photo that led to nothing the upload stays, for its preview, but a large one is not worth that.
@@ -298,6 +319,8 @@ class Handlers:
             for path in pictures.values():
                 if visitor.photo_head is None or visitor.photo_head.picture != path:
                     self._files.withdraw(path)
+        if shown is not None:
+            yield from self._detail(visitor, shown)
 
     def _forget_photo(self, session: str) -> Iterator[PageUpdate]:
         """The photo was taken away: what is held of it goes; its head stays."""
@@ -339,10 +362,11 @@ class Handlers:
         amounts: Mapping[str, float],
         fixed: Mapping[str, float] | None = None,
         truncation: float = making.TRUNCATION,
+        detail: bool = True,
     ) -> Iterator[PageUpdate]:
         """Draw a head of nobody. amounts: by attribute of the shape, what to add to it. fixed: numbers by the names of
         traits or labels; None: as in the random head on show, whose truncation is kept too. Words stay with their head:
-        another seed begins without."""
+        another seed begins without. detail: whether to go on with the head's detail."""
         visitor = self._sessions.visitor(session)
         try:
             if fixed is not None:
@@ -355,7 +379,7 @@ class Handlers:
             yield self._failed(visitor, error)
             return
         edit = Edit(wish, _nonzero(amounts), _words_of(visitor, wish))
-        yield from self._change(visitor, edit, "drawing a random head", visitor.record)
+        yield from self._change(visitor, edit, "drawing a random head", visitor.record, detail)
 
     def faces(
         self, session: str, seeds: Sequence[int], fixed: Mapping[str, float], truncation: float = making.TRUNCATION
@@ -481,9 +505,10 @@ class Handlers:
         yield from self._change(visitor, edit, "changing the head", lambda _: setattr(visitor, "at", at))
 
     def _change(
-        self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[Edit], None]
+        self, visitor: Visitor, edit: Edit, doing: str, recorded: Callable[[Edit], None], detail: bool = True
     ) -> Iterator[PageUpdate]:
-        """Show the head of a step. recorded: called once it is there, to say where in the history that is."""
+        """Show the head of a step. recorded: called once it is there, to say where in the history that is. detail:
+        whether a head that is drawn anew gets its detail."""
         held = self._held(visitor, edit.wish)
         if held is None and edit.wish is not None:
             text = f"Drawing random head number {edit.wish.seed} …"
@@ -491,19 +516,17 @@ class Handlers:
 
         def task(report: Callable[[Any], None]) -> tuple[Head, Edit, Worded, tuple[Line, ...]]:
             maker = self._maker()
-            head = held or (_random(maker, edit.wish) if edit.wish is not None else None)
+            head = held
+            if head is None and edit.wish is not None:
+                head = replace(_random(maker, edit.wish), finished=not detail)
             if head is None:
                 raise LikenessError(GONE)
             words, notes = _with_model(maker, edit.words)
-
-            def worded(avatar: Avatar, moved: tuple[Moved, ...], fraction: float | None = None) -> Worded:
-                expression = {} if avatar is head.avatar else maker.expression(head.avatar, avatar)
-                shaped = maker.reshape(avatar, edit.amounts) if edit.amounts else avatar
-                return Worded(maker.glb(shaped), moved, expression, fraction)
+            worded = functools.partial(_worded, maker, head.avatar, edit.amounts)
 
             def progress(avatar: Avatar, fraction: float) -> bool:
                 # Raises where nobody waits for it any more.
-                report(worded(avatar, (), fraction))
+                report(worded(avatar, (), fraction=fraction))
                 return True
 
             if words is None:
@@ -539,7 +562,9 @@ class Handlers:
             return replace(update, lines=(*update.lines, *notes), report={**update.report, "remarks": remarks})
 
         quick = edit.words is None or edit.words.method != "optimisation"
-        yield from self._do(visitor, task, doing, done, step, quick=quick, private=edit.words is not None)
+        shown = yield from self._do(visitor, task, doing, done, step, quick=quick, private=edit.words is not None)
+        if shown is not None:
+            yield from self._detail(visitor, shown)
 
     def _editor(self, visitor: Visitor, maker: Maker, head: Head) -> Editor:
         """What applies words to a head: the one that is held, where it is of that head."""
@@ -556,9 +581,136 @@ class Handlers:
         """The head of a wish, None: of the photo, where it is there already."""
         if wish is None:
             return visitor.photo_head
-        if visitor.head is not None and visitor.head.wish == wish:
-            return visitor.head
-        return self._welcome[0] if self._welcome is not None and wish == WELCOME else None
+        own = visitor.head if visitor.head is not None and visitor.head.wish == wish else None
+        if self._welcome is not None and wish == WELCOME and not (own is not None and own.finished):
+            return self._welcome[0]
+        return own
+
+    # -- Detail -------------------------------------------------------------------------------------
+
+    def _detail(self, visitor: Visitor, shown: PageUpdate) -> Iterator[PageUpdate]:
+        """What the head on show still lacks, made in the background, and the same head with it: whatever the visitor
+        does next ends it, and begins at once. shown: the update that has shown the head; the last update here has a
+        file and a report again, of the detailed head or of the one that stays.
+
+        An edit is applied again to the detailed head. "Before" then shows that without its detail, until it is shown.
+        """
+        head, edit = visitor.head, visitor.edit if visitor.history else None
+        if not self._details or head is None or edit is None or head.finished:
+            return
+        # A long search is not repeated for that.
+        if edit.words is not None and edit.words.method == "optimisation":
+            return
+        photo, laps = head.wish is None, _Laps()
+        assert shown.lines is not None and shown.report is not None
+        lines, stages, said = shown.lines, shown.stages, shown.report
+
+        def task(report: Callable[[Any], None]) -> tuple[Head, Worded]:
+            maker = self._maker()
+
+            def at(stage: str, fraction: float) -> None:
+                laps.begin(stage)
+                with laps.resting():
+                    report(Step(stage, fraction, dict(laps.seconds)))
+
+            found = self._with_detail(maker, visitor, head, lambda stage, share: at(stage, REPACK_AT * share))
+            at("repack", REPACK_AT)
+            if edit.words is None:
+                result = _worded(maker, found.avatar, edit.amounts, found.avatar, ())
+            else:
+                words, _ = _with_model(maker, edit.words)
+                assert words is not None
+                last = self._editor(visitor, maker, found).apply(words)
+                result = _worded(maker, found.avatar, edit.amounts, last.avatar, last.moved)
+            laps.end()
+            return found, result
+
+        def busy(text: str, step: Step) -> PageUpdate:
+            update = _busy(text, step.fraction, (), (*stages, *_rows(step.seconds, step.stage, DETAIL_STAGES)))
+            assert update.lines is not None
+            # A random head's is there in a moment: a button that comes and goes is worth less than one that stays.
+            return replace(update, lines=(*lines, *update.lines), busy=photo or None)
+
+        def done(found: Head, result: Worded) -> PageUpdate:
+            """The detailed head in the place of the other."""
+            total_s = sum(laps.seconds.values())
+            report = {**(_report(found.avatar, {}) if photo else head.report), "detailed": True}
+            report["seconds"] = head.report["seconds"] | _rounded({**laps.seconds, "detail": total_s})
+            told = quality_lines(found.avatar) if photo else head.lines
+            found = replace(found, photo=head.photo, picture=head.picture, lines=told, report=report)
+            before = visitor.published[-1]
+            name = before.path.name
+            path = self._publish_head(visitor, result.glb, name, before.original, final=True)
+            self._exchange(visitor, head, found)
+            if visitor.editor is not None and visitor.editor.avatar is not found.avatar:
+                visitor.editor = None
+            load = LoadHead(self._address(path), name, True, before.original, dict(result.expression))
+            return PageUpdate(
+                lines=(*lines, *(line for line in told if line not in head.lines)),
+                stages=(*stages, *_rows(laps.seconds, None, DETAIL_STAGES)),
+                total_s=shown.total_s,
+                detail_s=total_s,
+                busy=False,
+                messages=(load, ShowProgress(None, 1.0)),
+                can_save=True,
+                file=path,
+                report={**said, **report},
+            )
+
+        def without(line: Line) -> PageUpdate:
+            """The head stays as it is."""
+            self._exchange(visitor, head, replace(head, finished=True))
+            remarks = [*said.get("remarks", ()), line.text]
+            return replace(
+                shown,
+                lines=(*lines, line),
+                busy=False,
+                messages=(ShowProgress(None, 0.0),),
+                shape=None,
+                report={**said, "remarks": remarks},
+            )
+
+        step = Step("", 0.0)
+        try:
+            with closing(self._work.run(visitor.session, task, background=True)) as events:
+                for event in events:
+                    if isinstance(event, Waiting):
+                        update = busy("Detail follows when nobody waits for a head", step)
+                        yield replace(update, messages=(ShowProgress(None, 0.0),))
+                    elif isinstance(event, Reported):
+                        step = event.event
+                        yield busy(DETAIL_STAGES[step.stage][0], step)
+                    elif isinstance(event, Finished):
+                        if visitor.head is head and visitor.edit == edit:
+                            yield done(*event.result)
+                    else:
+                        yield QUIET
+        except Replaced:
+            # What is newer tells the page what is going on.
+            yield PageUpdate(file=shown.file, report=shown.report)
+        except Cancelled:
+            yield without(Line("info", "Detail was left out; the head stays as it is."))
+        except LikenessError as error:
+            yield without(Line("warning", f"The head stays without some maps of its skin. {error}"))
+        except Exception:
+            error = _bug("adding detail to the head", edit.words is not None)
+            yield without(Line("warning", str(error)))
+        finally:
+            self._sessions.tidy()
+
+    def _with_detail(self, maker: Maker, visitor: Visitor, head: Head, report: making.Report) -> Head:
+        """A head with its detail. That of the greeting head is the same for everybody."""
+        ready = self._held(visitor, head.wish)
+        if ready is not None and ready is not head and ready.finished:
+            return ready
+        return replace(head, avatar=maker.detail(head.avatar, report), finished=True)
+
+    def _exchange(self, visitor: Visitor, old: Head, new: Head) -> None:
+        """A head of a visitor for the same one, wherever it stands."""
+        if visitor.photo_head is old:
+            visitor.photo_head = new
+        if visitor.head is old:
+            visitor.head = new
 
     # -- Coming and going ---------------------------------------------------------------------------
 
@@ -575,7 +727,9 @@ class Handlers:
                         self._welcome_lock.release()
             head, glb = self._welcome
             visitor.record(Edit(WELCOME))
-            yield self._show(visitor, head, Worded(glb, (), {}), original=True)
+            shown = self._show(visitor, head, Worded(glb, (), {}), original=True)
+            yield shown
+            yield from self._detail(visitor, shown)
         except LikenessError as error:
             yield self._failed(visitor, error)
         except Exception:
@@ -597,6 +751,8 @@ class Handlers:
         try:
             with self._welcome_lock:
                 self._make_welcome()
+            if self._details:
+                self._detail_welcome()
             assert self._welcome is not None
             # What words need to know of a head, once for everybody: most people try them on this one first.
             editor = self._maker().editor(self._welcome[0].avatar)
@@ -617,6 +773,20 @@ class Handlers:
             )
             self._welcome = (replace(head, lines=(line,)), make.glb(head.avatar))
 
+    def _detail_welcome(self) -> None:
+        """The greeting head with its detail from now on."""
+        assert self._welcome is not None
+        head = self._welcome[0]
+        make = self._maker()
+
+        def task(report: Callable[[Any], None]) -> tuple[Head, bytes]:
+            avatar = make.detail(head.avatar, lambda *at: report(at))
+            return replace(head, avatar=avatar, finished=True), make.glb(avatar)
+
+        for event in self._work.run("greeting", task, background=True):
+            if isinstance(event, Finished):
+                self._welcome = event.result
+
     # -- What all have in common --------------------------------------------------------------------
 
     def _do(
@@ -629,10 +799,11 @@ class Handlers:
         place: str | None = None,
         quick: bool = True,
         private: bool = False,
-    ) -> Iterator[PageUpdate]:
+    ) -> Generator[PageUpdate, None, PageUpdate | None]:
         """Do the work when its turn comes. step, done: what the page is told of an event and of the result. place:
         whose place in line it takes, None: the visitor's. quick: see `Work`. private: people's words are in it, which
-        no log may hold."""
+        no log may hold. Returns what the page was told of the result, None where there is none."""
+        shown = None
         try:
             with closing(self._work.run(place or visitor.session, task, quick)) as events:
                 for event in events:
@@ -642,7 +813,8 @@ class Handlers:
                     elif isinstance(event, Reported) and step is not None and event.event is not None:
                         yield step(event.event)
                     elif isinstance(event, Finished):
-                        yield done(event.result)
+                        shown = done(event.result)
+                        yield shown
                     else:
                         yield QUIET
         except Replaced as error:
@@ -652,6 +824,7 @@ class Handlers:
             yield self._failed(visitor, error)
         except Exception:
             yield self._failed(visitor, _bug(doing, private))
+        return shown
 
     def _show(
         self, visitor: Visitor, head: Head, worded: Worded, original: bool, name: str | None = None
@@ -749,8 +922,57 @@ def _report(avatar: Avatar, seconds: Mapping[str, float]) -> dict[str, Any]:
             {"code": f.code, "severity": f.severity, "sentence": f.sentence, "advice": f.advice}
             for f in quality.findings
         ],
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "seconds": _rounded(seconds),
+        "detailed": False,
     }
+
+
+def _worded(
+    maker: Maker,
+    base: Avatar,
+    amounts: Mapping[str, float],
+    avatar: Avatar,
+    moved: tuple[Moved, ...],
+    fraction: float | None = None,
+) -> Worded:
+    """A head that words have made of `base`, with amounts of shape on top."""
+    expression = {} if avatar is base else maker.expression(base, avatar)
+    shaped = maker.reshape(avatar, amounts) if amounts else avatar
+    return Worded(maker.glb(shaped), moved, expression, fraction)
+
+
+class _Laps:
+    """How long stages take, by name, without the time in which others had the machine."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._stage: str | None = None
+        self._since_s = 0.0
+
+    def begin(self, stage: str) -> None:
+        """The stage before is finished, unless it is this one."""
+        self.end()
+        self._stage, self._since_s = stage, time.perf_counter()
+
+    def end(self) -> None:
+        """Nothing is at work any more."""
+        now = time.perf_counter()
+        if self._stage is not None:
+            self.seconds[self._stage] = self.seconds.get(self._stage, 0.0) + now - self._since_s
+        self._stage = None
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """What happens inside does not count."""
+        stage = self._stage
+        self.end()
+        yield
+        if stage is not None:
+            self.begin(stage)
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in seconds.items()}
 
 
 def _random(make: Maker, wish: Wish) -> Head:
@@ -872,10 +1094,12 @@ def _busy(text: str, fraction: float, messages: tuple[Message, ...], stages: tup
     )
 
 
-def _rows(seconds: Mapping[str, float], at: str | None) -> tuple[StageRow, ...]:
+def _rows(
+    seconds: Mapping[str, float], at: str | None, names: Mapping[str, tuple[str, str]] = STAGES
+) -> tuple[StageRow, ...]:
     """The stages that are finished, with their seconds, and the one at work."""
-    done = [StageRow(STAGES[name][1], seconds[name]) for name in STAGES if name in seconds and name != at]
-    return (*done, *([StageRow(STAGES[at][0], None)] if at else []))
+    done = [StageRow(names[name][1], seconds[name]) for name in names if name in seconds and name != at]
+    return (*done, *([StageRow(names[at][0], None)] if at else []))
 
 
 def _problem(sentence: str) -> PageUpdate:

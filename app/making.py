@@ -40,6 +40,8 @@ FACE_SIDE_PX = 160
 COLOUR_STEPS = 9
 
 PointPx = tuple[float, float]
+# Called with a stage of `core.detail.STAGES` and the share of all that is done; what it raises ends the work.
+Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -121,14 +123,16 @@ class Person:
 class Maker:
     """The things of the core that the page needs; `core_maker` gives the real ones. All may raise LikenessError.
 
-    reconstruct: see the function of that name. reshape: `Avatar`, amounts by attribute -> `Avatar`. glb: `Avatar` ->
-    GLB bytes. Of random heads: generate; person: who it will be, at once; faces: JPEGs of their faces, drawn together
-    because that is quicker; labels: numbers by the names of traits or labels -> labels. Of words: read_prompt: what
-    somebody typed, in clauses; editor: what applies them to a head; load_model: see whether a text-image model is
-    there, by its name; expression: by name, what a head's expression has over that of the one it was made of.
+    reconstruct, detail: see the functions of these names. reshape: `Avatar`, amounts by attribute -> `Avatar`. glb:
+    `Avatar` -> GLB bytes. Of random heads: generate; person: who it will be, at once; faces: JPEGs of their faces,
+    drawn together because that is quicker; labels: numbers by the names of traits or labels -> labels. Of words:
+    read_prompt: what somebody typed, in clauses; editor: what applies them to a head; load_model: see whether a
+    text-image model is there, by its name; expression: by name, what a head's expression has over that of the one it
+    was made of.
     """
 
     reconstruct: Callable[[Order], Generator[Step | Made | None, None, None]]
+    detail: Callable[[Avatar, Report], Avatar]
     reshape: Callable[[Avatar, Mapping[str, float]], Avatar]
     glb: Callable[[Avatar], bytes]
     generate: Callable[[Wish], Avatar]
@@ -148,6 +152,7 @@ def core_maker() -> Maker:
 
     return Maker(
         reconstruct=reconstruct,
+        detail=detail,
         reshape=pipeline.reshape,
         glb=_glb,
         generate=lambda wish: pipeline.generate(wish.seed, wish.labels, wish.truncation),
@@ -315,6 +320,28 @@ def reconstruct(order: Order) -> Generator[Step | Made | None, None, None]:
     finally:
         stop.set()
         worker.join()  # the place is free when the cores are
+
+
+def detail(avatar: Avatar, report: Report) -> Avatar:
+    """The same head with the maps of how its skin takes light, of its relief and of its wrinkles; itself, where it has
+    them. In this process and on its CPU, also on a ZeroGPU Space, whose GPU is for what somebody waits for.
+
+    Without `skin_diffuse_normal`, which no GLB holds and the relief tells again: visitors' heads stay in memory.
+    Raises LikenessError, also where the memory does not suffice.
+    """
+    from core.detail import detailed
+
+    try:
+        made = detailed(avatar, report)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "memory" not in str(error):
+            raise
+        raise LikenessError(
+            "There is not enough memory free for them. Try again when less is going on, or on a machine with more."
+        ) from error
+    if made is avatar:
+        return avatar
+    return replace(made, materials=replace(made.materials, skin_diffuse_normal=None))
 
 
 def _step(stage: Stage) -> Step:

@@ -125,8 +125,13 @@ def status_html(update: PageUpdate) -> str:
         f'<p class="{line.kind}"{only_heard if line.kind == "busy" else ""}>{html.escape(line.text)}</p>'
         for line in update.lines or ()
     )
-    if stages and update.total_s is not None:
-        stages = f"<details><summary>Made in {update.total_s:.1f} s</summary>{stages}</details>"
+    made = [
+        f"{what} in {seconds:.1f} s"
+        for what, seconds in (("made", update.total_s), ("detail", update.detail_s))
+        if seconds is not None
+    ]
+    if stages and made:
+        stages = f"<details><summary>{', '.join(made).capitalize()}</summary>{stages}</details>"
         return _status(f"{lines}{stages}")
     progress = ""
     if update.fraction is not None:
@@ -433,7 +438,8 @@ def serve(host: str | None = None, port: int | None = None) -> None:
     # Inside Gradio's upload folder, which is where Gradio takes files from; but nothing ever exists there.
     files = Files(Path(get_upload_folder()) / f"likeness-{secrets.token_urlsafe(12)}")
     sessions = Sessions(files)
-    actions = Handlers(_maker, sessions, file_address)
+    detail = os.environ.get("LIKENESS_DETAIL", "1") != "0"
+    actions = Handlers(_maker, sessions, file_address, detail=detail)
     demo = build(actions).queue(max_size=QUEUE_SIZE)
     # On a Space, Gradio's page would fetch fonts and the Space's likes from other hosts, for a header of its own.
     demo.space_id = None

@@ -50,6 +50,8 @@ class RunningApp:
             "TMPDIR": str(folder / "tmp"),
             "HOME": str(folder),
             "OMP_WAIT_POLICY": "PASSIVE",
+            # One head on show for each that is made, and no seconds for what most tests do not look at.
+            "LIKENESS_DETAIL": "0",
             **settings,
         }
 

@@ -21,13 +21,14 @@ from typing import Any, cast
 import pytest
 from PIL import Image
 
+import core.detail
 from app import handlers, making, protocol, sessions
 from app.files import Files
 from app.handlers import Handlers, Line, PageUpdate
 from app.making import CameraFound, Made, Maker, Order, Person, Step, Wish
 from app.protocol import LoadHead
 from app.work import Work
-from core.errors import LikenessError, PhotoError
+from core.errors import FileError, LikenessError, PhotoError
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = ROOT / "app/static"
@@ -61,8 +62,8 @@ def avatar(name: str = "ada", seed: int | None = None, findings: tuple[Any, ...]
 
 
 def glb(shown: Any) -> bytes:
-    """Says whose head it is and how it is shaped."""
-    return f"glTF {shown.name} {dict(shown.amounts)}".encode()
+    """Says whose head it is, how it is shaped and whether it has its detail."""
+    return f"glTF {shown.name} {dict(shown.amounts)}{' detailed' if hasattr(shown, 'detailed') else ''}".encode()
 
 
 def two_stages(order: Order) -> Iterator[Step | Made | None]:
@@ -139,6 +140,13 @@ def expression(before: Any, after: Any) -> dict[str, float]:
     return {"mouthSmileLeft": 0.5} if "smiling" in after.name else {}
 
 
+def detailed(shown: Any, report: making.Report) -> Any:
+    for index, stage in enumerate(core.detail.STAGES):
+        report(stage, index / 3)
+        report(stage, (index + 0.5) / 3)
+    return SimpleNamespace(**{**vars(shown), "detailed": True})
+
+
 def maker(reconstruct: Any = two_stages) -> Maker:
     def reshape(shown: Any, amounts: Any) -> Any:
         if "horns" in amounts:
@@ -161,6 +169,7 @@ def maker(reconstruct: Any = two_stages) -> Maker:
 
     return Maker(
         reconstruct=reconstruct,
+        detail=detailed,
         reshape=cast(Any, reshape),
         glb=glb,
         generate=generate,
@@ -175,13 +184,14 @@ def maker(reconstruct: Any = two_stages) -> Maker:
 
 
 class Page:
-    """Handlers with a fake core, and what a browser would have of them."""
+    """Handlers with a fake core, and what a browser would have of them. detail: what makes a head's, None: nothing."""
 
-    def __init__(self, folder: Path, reconstruct: Any = two_stages) -> None:
+    def __init__(self, folder: Path, reconstruct: Any = two_stages, detail: Any = None) -> None:
         self.files = Files(folder / "virtual")
         self.sessions = sessions.Sessions(self.files)
         self.work = Work()
-        self.handlers = Handlers(lambda: maker(reconstruct), self.sessions, str, self.work)
+        made = dataclasses.replace(maker(reconstruct), detail=detail or detailed)
+        self.handlers = Handlers(lambda: made, self.sessions, str, self.work, detail=detail is not None)
 
     def upload(self, data: bytes = PHOTO, name: str = "ada.jpg") -> Path:
         return self.files.take_in(name, data)
@@ -192,6 +202,12 @@ class Page:
     def read(self, load: protocol.LoadHead) -> bytes:
         stored = self.files.read(load.url)
         assert stored is not None
+        return stored.data
+
+    def file(self, update: PageUpdate) -> bytes:
+        """What the API hands out."""
+        stored = update.file and self.files.read(update.file)
+        assert stored
         return stored.data
 
 
@@ -564,6 +580,7 @@ def test_every_stage_of_the_core_has_words_and_no_other() -> None:
     own = set(re.findall(r'Step\(\s*"(\w+)"', (ROOT / "app/making.py").read_text("utf-8")))
     assert said and own == {"export"}
     assert said | own == set(handlers.STAGES)
+    assert tuple(handlers.DETAIL_STAGES) == (*core.detail.STAGES, "repack")
 
 
 def test_a_random_head_is_named_by_its_seed_and_shaped_by_its_attributes(page: Page) -> None:
@@ -1098,6 +1115,293 @@ def test_file_names_suit_every_system(tmp_path: Path, name: str, stem: str) -> N
         yield Made(avatar(name), b"glTF", CAMERA, (8, 8))
 
     assert loads(Page(tmp_path, named).photo())[0].file_name == f"{stem}.glb"
+
+
+# -- Detail -----------------------------------------------------------------------------------------
+
+DETAIL_ROWS = ["Light taken out of the skin", "Relief", "Wrinkles of expressions", "Packed with its detail"]
+
+
+class Held:
+    """Detail that is made only when it is let go. It does not report meanwhile, as the core does not for a second or
+    two. calls: names of the heads that it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.started, self.go, self.ended = threading.Event(), threading.Event(), threading.Event()
+
+    def __call__(self, shown: Any, report: making.Report) -> Any:
+        self.calls.append(shown.name)
+        if len(self.calls) > 1:
+            return detailed(shown, report)
+        report("reflectance", 0.0)
+        self.started.set()
+        try:
+            assert self.go.wait(60)
+            return detailed(shown, report)
+        finally:
+            self.ended.set()
+
+
+def as_far_as_detail(updates: Iterator[PageUpdate]) -> list[PageUpdate]:
+    """The updates up to the first that says that detail is at work."""
+    seen = []
+    for update in updates:
+        seen.append(update)
+        if any(row.text == handlers.DETAIL_STAGES["reflectance"][0] for row in update.stages):
+            return seen
+    raise AssertionError("detail was never at work")
+
+
+def test_the_head_is_on_show_before_its_detail_is_made_and_then_the_same_with_it(tmp_path: Path) -> None:
+    page = Page(tmp_path, detail=detailed)
+    updates, contents = [], []
+    for update in page.handlers.from_photo(page.upload(), "visitor"):
+        updates.append(update)
+        contents += [page.read(load) for load in loads([update])]
+    assert contents == [b"glTF first", b"glTF ada {}", b"glTF ada {} detailed"]
+    # It takes the place of the other: a new head of the same name, with nothing said of photo, person and sliders.
+    plain, fine = loads(updates)[1:]
+    assert (fine.final, fine.original, fine.file_name) == (True, True, "ada.glb") and fine.url != plain.url
+    last = updates[-1]
+    assert last.messages == (fine, protocol.ShowProgress(None, 1.0)) and last.shape is None and last.can_save
+    first = next(i for i, update in enumerate(updates) if plain in update.messages)
+    between = updates[first + 1 : -1]
+    assert between and all(not loads([update]) and update.busy is not False for update in between)
+    # What was said of the head stays to be read, and the bar begins anew.
+    lines = updates[first].lines
+    assert lines is not None and all(update.lines is None or update.lines[: len(lines)] == lines for update in between)
+    fractions = [message.fraction for message in messages(between, protocol.ShowProgress)]
+    assert fractions == sorted(fractions) and 0 == fractions[0] < fractions[-1] < 1
+    visitor = page.sessions.known("visitor")
+    assert visitor.head is visitor.photo_head and visitor.head is not None and visitor.head.finished
+    assert len(visitor.history) == 1 and page.work.idle()
+
+
+def test_each_stage_of_the_detail_has_its_row_and_its_seconds(tmp_path: Path, ui: Any) -> None:
+    page = Page(tmp_path, detail=detailed)
+    updates = page.photo()
+    rows = [[(row.text, row.seconds is None) for row in update.stages] for update in updates if update.stages]
+    finished = [("Photo read", False), ("Face found", False), ("Shape", False)]
+    start = rows.index([*finished, (handlers.DETAIL_STAGES["reflectance"][0], True)])
+    for count, (name, (at_work, _)) in enumerate(handlers.DETAIL_STAGES.items()):
+        expected = [*finished, *((text, False) for text in DETAIL_ROWS[:count]), (at_work, True)]
+        assert expected in rows[start:], name
+    last = updates[-1]
+    assert [row.text for row in last.stages] == ["Photo read", "Face found", "Shape", *DETAIL_ROWS]
+    seconds = [row.seconds or 0.0 for row in last.stages[3:]]
+    assert last.total_s == 0.7 and last.detail_s == pytest.approx(sum(seconds))
+    assert last.report is not None and last.report["detailed"] is True
+    told = last.report["seconds"]
+    assert told["detail"] == pytest.approx(sum(told[name] for name in handlers.DETAIL_STAGES), abs=0.003)
+    assert (told["fit"], told["total"]) == (0.3, 0.7)
+    html = ui.status_html(last)
+    assert "<summary>Made in 0.7 s, detail in 0.0 s</summary>" in html
+    assert all(text in html for text in DETAIL_ROWS)
+
+
+def test_what_comes_later_is_made_of_the_detailed_head(tmp_path: Path) -> None:
+    calls: list[str] = []
+    page = Page(tmp_path, detail=lambda shown, report: calls.append(shown.name) or detailed(shown, report))
+    page.photo()
+    *_, shaped = page.handlers.reshape("visitor", {"age": 1.0})
+    assert page.read(loads([shaped])[0]) == b"glTF ada {'age': 1.0} detailed"
+    *_, said = page.handlers.edit("visitor", "older", words())
+    assert page.read(loads([said])[0]) == b"glTF ada older 1 {'age': 1.0} detailed"
+    *_, back = page.handlers.restore("visitor")
+    assert page.read(loads([back])[0]) == b"glTF ada {} detailed"
+    assert calls == ["ada"]
+
+
+def test_a_random_head_gets_its_detail_too(tmp_path: Path) -> None:
+    page = Page(tmp_path, detail=detailed)
+    updates = list(page.handlers.random_head("visitor", 5, {"age": 1.0}))
+    assert [page.read(load) for load in loads(updates)] == [
+        b"glTF random 5 {'age': 1.0}",
+        b"glTF random 5 {'age': 1.0} detailed",
+    ]
+    assert updates[-1].total_s is None and [row.text for row in updates[-1].stages] == DETAIL_ROWS
+    # No button comes and goes for it.
+    assert not any(update.busy for update in updates)
+    assert updates[-1].report is not None and updates[-1].report["person"] == "somebody of 5"
+
+
+def test_cancel_while_detail_is_made_keeps_the_head(tmp_path: Path) -> None:
+    held = Held()
+    page = Page(tmp_path, detail=held)
+    going = page.handlers.from_photo(page.upload(), "visitor")
+    before = as_far_as_detail(going)
+    assert before[-1].busy is True
+    assert page.handlers.cancel("visitor")
+    rest = list(going)
+    held.go.set()
+    assert loads(rest) == [] and protocol.DropFirst() not in rest[-1].messages
+    last = rest[-1]
+    assert last.lines is not None and last.lines[-1] == Line("info", "Detail was left out; the head stays as it is.")
+    assert last.lines[0] == Line("done", "A usable photo. Confidence 63 %.")
+    assert (last.busy, last.problem, last.total_s, last.detail_s) == (False, None, 0.7, None)
+    assert page.file(last) == b"glTF ada {}"
+    # It is not begun again for every change of the head.
+    *_, shaped = page.handlers.reshape("visitor", {"age": 1.0})
+    assert page.read(loads([shaped])[0]) == b"glTF ada {'age': 1.0}"
+    assert held.calls == ["ada"] and held.ended.wait(60)
+
+
+def test_an_edit_while_detail_is_made_comes_first_and_gets_it_afterwards(tmp_path: Path) -> None:
+    held = Held()
+    page = Page(tmp_path, detail=held)
+    older = page.handlers.from_photo(page.upload(), "visitor")
+    as_far_as_detail(older)
+    newer = page.handlers.reshape("visitor", {"age": 1.0})
+    # Though what is made of the detail does not report for a while.
+    shown = next(update for update in newer if loads([update]))
+    assert page.read(loads([shown])[0]) == b"glTF ada {'age': 1.0}" and not held.go.is_set()
+    held.go.set()
+    assert held.ended.wait(60)
+    late = list(older)
+    assert loads(late) == [] and all(update.lines is None and update.problem is None for update in late)
+    rest = list(newer)
+    (load,) = loads(rest)
+    assert page.read(load) == b"glTF ada {'age': 1.0} detailed"
+    assert (load.final, load.original) == (True, False)
+    assert rest[-1].lines is not None and rest[-1].busy is False
+    # And the head below the edit has it.
+    *_, back = page.handlers.undo("visitor")
+    assert page.read(loads([back])[0]) == b"glTF ada {} detailed"
+    assert held.calls == ["ada", "ada"]
+
+
+def test_words_while_detail_is_made_come_first_and_their_remarks_stay(tmp_path: Path) -> None:
+    held = Held()
+    page = Page(tmp_path, detail=held)
+    older = page.handlers.random_head("visitor", 1, {})
+    as_far_as_detail(older)
+    updates = list(page.handlers.edit("visitor", "smiling, pikachu", words()))
+    held.go.set()
+    assert loads(list(older)) == []
+    assert [page.read(load) for load in loads(updates)[-1:]] == [b"glTF random 1 smiling 1 {} detailed"]
+    assert [load.expression for load in loads(updates)][-2:] == [{"mouthSmileLeft": 0.5}] * 2
+    for update in updates:
+        if update.report is not None:
+            assert update.report["remarks"] == ["I don't know pikachu."]
+            assert update.report["clauses"] == [{"text": "smiling", "strength": 1.0}]
+    visitor = page.sessions.known("visitor")
+    assert visitor.editor is not None and visitor.head is not None
+    assert visitor.editor.avatar is visitor.head.avatar
+
+
+@pytest.mark.parametrize("wish", ["photo", "random"])
+def test_a_new_head_while_detail_is_made_ends_it(tmp_path: Path, wish: str) -> None:
+    held = Held()
+    page = Page(tmp_path, detail=held)
+    older = page.handlers.from_photo(page.upload(), "visitor")
+    as_far_as_detail(older)
+    newer = page.photo(name="bob.jpg") if wish == "photo" else list(page.handlers.random_head("visitor", 2, {}))
+    held.go.set()
+    assert loads(list(older)) == []
+    name = "bob" if wish == "photo" else "random 2"
+    assert [page.read(load) for load in loads(newer)[-1:]] == [f"glTF {name} {{}} detailed".encode()]
+    head = page.sessions.known("visitor").head
+    assert head is not None and head.avatar.name == name
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileError("The weights of reflectance are missing. Fetch them."), "The weights of reflectance are missing."),
+        (ValueError("secret detail"), "Something went wrong in the program while adding detail to the head"),
+    ],
+)
+def test_where_detail_fails_the_head_stays_and_a_sentence_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: Exception, said: str
+) -> None:
+    calls: list[str] = []
+
+    def fail(shown: Any, report: making.Report) -> Any:
+        calls.append(shown.name)
+        report("reflectance", 0.0)
+        raise error
+
+    page = Page(tmp_path, detail=fail)
+    updates = page.photo()
+    last = updates[-1]
+    assert last.lines is not None and last.lines[-1].kind == "warning" and said in last.lines[-1].text
+    assert "secret" not in last.lines[-1].text
+    # For the page it is no problem of what was wished; for a program it is a remark beside the head.
+    assert last.problem is None and last.busy is False and last.total_s == 0.7
+    assert page.file(last) == b"glTF ada {}"
+    assert last.report is not None and last.report["detailed"] is False
+    assert last.report["remarks"] == [last.lines[-1].text]
+    list(page.handlers.reshape("visitor", {"age": 1.0}))
+    assert calls == ["ada"]
+
+
+def test_too_little_memory_for_detail_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory"), RuntimeError("sizes differ")]
+    said = []
+    for error in errors:
+
+        def fail(shown: Any, report: Any, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr(core.detail, "detailed", fail)
+        with pytest.raises(type(error) if error is errors[2] else LikenessError) as raised:
+            making.detail(avatar(), lambda *_: None)
+        said.append(str(raised.value))
+    assert said[0] == said[1] and said[0].startswith("There is not enough memory")
+
+
+def test_what_detail_finds_out_about_the_photo_is_in_the_report(tmp_path: Path) -> None:
+    found = SimpleNamespace(code="not-neutral", severity="warning", sentence="The face smiles.", advice="Relax.")
+
+    def smiling(shown: Any, report: making.Report) -> Any:
+        quality = SimpleNamespace(**{**vars(shown.quality), "findings": (*shown.quality.findings, found)})
+        return SimpleNamespace(**{**vars(detailed(shown, report)), "quality": quality})
+
+    page = Page(tmp_path, detail=smiling)
+    last = page.photo()[-1]
+    line = Line("warning", "The face smiles. Relax.")
+    assert last.lines is not None and last.lines.count(line) == 1 and len(last.lines) == 4
+    assert last.report is not None and [f["code"] for f in last.report["findings"]] == ["turned", "grey", "not-neutral"]
+    list(page.handlers.reshape("visitor", {"age": 1.0}))
+    *_, back = page.handlers.undo("visitor")
+    assert back.lines is not None and line in back.lines
+
+
+def test_heads_without_detail_stay_so_where_nobody_wants_it(tmp_path: Path) -> None:
+    for page, detail in ((Page(tmp_path), True), (Page(tmp_path, detail=detailed), False)):
+        made = list(page.handlers.from_photos({"front": page.upload()}, "visitor", detail=detail))
+        made += page.handlers.reshape("visitor", {"age": 1.0})
+        made += page.handlers.random_head("visitor", 1, {}, detail=detail)
+        assert loads(made) and not any(b"detailed" in page.read(load) for load in loads(made)[-1:])
+        assert all(row.text not in DETAIL_ROWS for update in made for row in update.stages)
+
+
+def test_the_greeting_head_gets_its_detail_once_for_everybody(tmp_path: Path) -> None:
+    calls: list[str] = []
+    page = Page(tmp_path, detail=lambda shown, report: calls.append(shown.name) or detailed(shown, report))
+    page.handlers.warm()
+    expected = f"glTF random {handlers.WELCOME.seed} {{}} detailed".encode()
+    for session in ("ada", "bob"):
+        (load,) = loads(list(page.handlers.welcome(session)))
+        assert page.read(load) == expected
+    list(page.handlers.random_head("ada", 3, {}))
+    *_, back = page.handlers.undo("ada")
+    assert page.read(loads([back])[0]) == expected
+    assert calls == [f"random {handlers.WELCOME.seed}", "random 3"]
+
+
+def test_who_leaves_while_detail_is_made_leaves_nothing(tmp_path: Path) -> None:
+    held = Held()
+    page = Page(tmp_path, detail=held)
+    going = page.handlers.from_photo(page.upload(), "visitor")
+    as_far_as_detail(going)
+    cast(Any, going).close()
+    page.handlers.leave("visitor")
+    assert page.work.idle()  # before it has noticed
+    held.go.set()
+    assert held.ended.wait(60)
+    assert page.files.size_bytes() == 0
 
 
 # -- Visitors ---------------------------------------------------------------------------------------

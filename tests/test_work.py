@@ -48,10 +48,10 @@ class Task:
 class Visit:
     """A visitor's request, read to its end in a thread of its own."""
 
-    def __init__(self, line: Work, session: str, task: Any, quick: bool = False) -> None:
+    def __init__(self, line: Work, session: str, task: Any, quick: bool = False, background: bool = False) -> None:
         self.events: list[Any] = []
         self.error: BaseException | None = None
-        self._arguments = (session, task, quick)
+        self._arguments = (session, task, quick, background)
         self._line = line
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
@@ -251,3 +251,106 @@ def test_a_task_that_never_calls_back_holds_nobody_up_for_ever(monkeypatch: pyte
 def test_a_place_is_a_sentence() -> None:
     assert Waiting(3, 7.6).sentence == "You are number 3 in line; about 8 s."
     assert Waiting(1, 0.0).sentence == "You are number 1 in line; about 1 s."
+
+
+class Counted:
+    """Work that counts how often it has been allowed to go on."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.go = threading.Event()
+
+    def __call__(self, report: Callable[[Any], None]) -> int:
+        while not self.go.wait(0.005):
+            report(self.steps)
+            self.steps += 1
+        return self.steps
+
+
+def test_what_is_at_work_in_the_background_rests_while_others_have_heads_to_make() -> None:
+    line, behind = Work(), Counted()
+    resting = Visit(line, "behind", behind, background=True)
+    until(lambda: behind.steps > 2)
+    tasks = [Task(str(i)) for i in range(2)]
+    visits = [Visit(line, "visitor 0", tasks[0])]
+    until(tasks[0].started.is_set)
+    # Nobody waits for what is behind; the second waits for the first alone.
+    assert visits[0].places == []
+    visits.append(Visit(line, "visitor 1", tasks[1]))
+    until(lambda: visits[1].places == [1])
+    until(lambda: resting.places == [2])
+    steps = behind.steps
+    tasks[0].go.set()
+    until(tasks[1].started.is_set)
+    until(lambda: resting.places[-1] == 1)
+    assert behind.steps == steps and not line.idle()
+    tasks[1].go.set()
+    until(lambda: behind.steps > steps + 2)
+    behind.go.set()
+    for visit in (resting, *visits):
+        visit.end()
+        assert visit.error is None
+    assert isinstance(resting.events[-1], Finished)
+    until(line.idle)
+
+
+def test_one_at_a_time_is_at_work_in_the_background() -> None:
+    line, first, second = Work(), Counted(), Counted()
+    visits = [Visit(line, "first", first, background=True)]
+    until(lambda: first.steps > 0)
+    visits.append(Visit(line, "second", second, background=True))
+    until(lambda: visits[1].places == [1])
+    assert list(line.run("other", lambda report: "served"))[-1] == Finished("served")
+    steps = first.steps
+    # Who rested goes on before who has not begun.
+    until(lambda: first.steps > steps + 2)
+    assert second.steps == 0
+    first.go.set()
+    until(lambda: second.steps > 0)
+    second.go.set()
+    for visit in visits:
+        visit.end()
+        assert visit.error is None
+
+
+def test_what_is_newer_does_not_wait_for_the_background_to_notice() -> None:
+    line, release, started = Work(), threading.Event(), threading.Event()
+
+    def silent(report: Any) -> str:
+        started.set()
+        release.wait(PATIENCE_S)
+        report("late")
+        return "too late"
+
+    for session in ("ada", "bob"):
+        started.clear()
+        visit = Visit(line, "ada", silent, background=True)
+        until(started.is_set)
+        assert list(line.run(session, lambda report: "served", quick=True))[-1] == Finished("served")
+        release.set()
+        visit.end()
+        if session == "ada":
+            assert isinstance(visit.error, Replaced)
+        else:
+            assert visit.events[-1] == Finished("too late")
+        release.clear()
+        until(line.idle)
+
+
+def test_resting_is_no_work_and_may_be_cancelled() -> None:
+    line, behind, task = Work(limit_s=0.2), Counted(), Task()
+    visit = Visit(line, "behind", behind, background=True)
+    until(lambda: behind.steps > 0)
+    # Others are given a limit of their own here.
+    line._limit_s = PATIENCE_S
+    other = Visit(line, "other", task)
+    until(task.started.is_set)
+    until(lambda: bool(visit.places))
+    time.sleep(0.2 * work.BACKGROUND_PATIENCE + 0.2)
+    assert visit.error is None
+    assert line.cancel("behind")
+    visit.end()
+    assert isinstance(visit.error, Cancelled)
+    task.go.set()
+    other.end()
+    until(line.idle)
