@@ -237,7 +237,7 @@ def _right_masks(place: Float[Tensor, "V 3"], points: Float[Tensor, "L 3"]) -> d
     side = smooth_step(-9.0, 9.0, out)
     front = smooth_step(p[9][2] - 75, p[9][2] - 55, z)
 
-    brow = _along(away, [(0, p[9][1]), *((p[k][0], p[k][1]) for k in (107, 105, 63, 70))])
+    brow = _along(away, [(0.0, p[9][1]), *((p[k][0], p[k][1]) for k in (107, 105, 63, 70))])
     hair = p[10][1]
     forehead = smooth_step(-4.0, 5.0, y - brow) * smooth_step(hair + 14, hair + 2, y)
     forehead = forehead * smooth_step(p[70][0] + 11, p[70][0] - 3, away) * front
@@ -294,6 +294,7 @@ BULGE = (0.85, 0.7)  # ... with so much of the groove's volume, on a child, in o
 FIELD_SIDE = 128  # texels of the maps from which curves read masks and texels the lines' direction
 LINE_MM = 0.6  # a person's own lines are looked for after a blur of this size; pores are gone then
 LINE_DEPTH_MM = (0.03, 0.14)  # from what depth a furrow is taken for a line, and from what depth without doubt
+DEEPENED = 1.2  # a line of one's own sinks by so much of what drawn ones beside it would reach
 APART_MM = 2.2  # a drawn line gives way where one of the person's own is about this near ...
 GIVE_WAY = {False: 0.85, True: 0.35}  # ... to this share, sharp lines and soft ones
 
@@ -332,7 +333,7 @@ def draw_wrinkles(
             replace(g, depth_mm=g.depth_mm * (1 - GIVE_WAY[g.soft] * _sampled(beside, g.points))) for g in grooves
         ]
         sharp, soft = (depth.cpu().numpy() for depth in groove_depth(head, grooves, size))
-        sharp = np.maximum(sharp, _resize(reach, size) * lines)
+        sharp = np.maximum(sharp, DEEPENED * _resize(reach, size) * lines)
         bulge = _blurred(sharp, BULGE_MM[0] / texel_mm) + _blurred(soft, BULGE_MM[1] / texel_mm)
         layers.append(np.interp(strength, (0, 1), BULGE) * bulge - sharp - soft)
     micrometres = torch.from_numpy(np.stack(layers)) * 1000
@@ -462,8 +463,8 @@ def _along_the_folds(
         at_column = np.clip(np.rint(column + step * np.cos(angle)).astype(np.int64), 0, size - 1)
         total += share * presence[at_row, at_column]
     result = np.zeros((size, size), np.float32)
-    result[row, column] = np.clip(1.8 * total - 0.25, 0, 1)
-    return gaussian_filter(result, 0.3 / texel_mm).astype(np.float32)
+    result[row, column] = np.clip(1.5 * total - 0.2, 0, 1)
+    return gaussian_filter(result, 0.55 / texel_mm).astype(np.float32)
 
 
 def expression_displacements(
