@@ -27,7 +27,7 @@ from core.materials import Materials
 from core.pipeline import generate
 from core.render import fragments, render_head
 from core.synthesis.painting import paint_materials, random_look
-from recipes import albedo_pictures, editing_pictures, screens
+from recipes import albedo_pictures, editing_pictures, reflectance_pictures, screens
 from recipes.drawing import colour_of, draw, fitted, portrait, portrait_camera, sheet, to_image, with_expression
 
 log = logging.getLogger("pictures")
@@ -235,11 +235,18 @@ DRAWN: dict[str, Callable[[HeadModel], Image.Image]] = {
     "atlas": atlas,
     "embedding": embedding,
 }
-PICTURES = (*DRAWN, *albedo_pictures.PICTURES, *editing_pictures.PICTURES, *screens.SCREENS)
+PICTURES = (
+    *DRAWN,
+    *albedo_pictures.PICTURES,
+    *editing_pictures.PICTURES,
+    *reflectance_pictures.PICTURES,
+    *screens.SCREENS,
+)
 # What --only knows besides single pictures: "albedo" is whatever a new generator changes.
 GROUPS: dict[str, tuple[str, ...]] = {
     "albedo": ("random_heads", "expressions", "atlas", "hero", "stages", *albedo_pictures.PICTURES),
     "editing": tuple(editing_pictures.PICTURES),
+    "skin": tuple(reflectance_pictures.PICTURES),
     "screens": tuple(screens.SCREENS),
 }
 
@@ -273,6 +280,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             save(name, DRAWN[name](head), JPEG_QUALITY)
         elif name in editing_pictures.PICTURES:
             save(name, editing_pictures.PICTURES[name](head), SMALL_QUALITY)
+        elif name in reflectance_pictures.PICTURES:
+            save(name, reflectance_pictures.PICTURES[name](head), JPEG_QUALITY)
         elif name in albedo_pictures.PICTURES:
             picture = albedo_pictures.PICTURES[name](head, given)
             if picture is None:

@@ -28,7 +28,7 @@ from core.reflectance.lit_heads import (
     views_of,
 )
 from core.reflectance.network import COARSE_PX, WORK_PX
-from core.render import Light, sh_basis
+from core.shading import Light, sh_basis
 from core.synthesis.heads import as_bytes, sample_head
 
 SEED = 41

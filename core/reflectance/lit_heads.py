@@ -26,8 +26,9 @@ from core.head import PARTS, HeadModel
 from core.lighting import shading
 from core.materials import SPECULAR_F0
 from core.mesh import vertex_normals
+from core.occlusion import light_visibility
 from core.reflectance.network import COARSE_PX, WORK_PX
-from core.render import Light, diffuse_light, light_visibility, sh_basis, specular_light
+from core.shading import Light, diffuse_light, scatter_wrap, sh_basis, specular_light
 from core.synthesis.photo import random_exposure, random_light
 from core.synthesis.relief import TangentFrame, differences, tangent_frame, tilted_normals, whole_steps
 from core.synthesis.shards import MapSample
@@ -38,7 +39,6 @@ TEXELS_PER_MM = 2.1  # of the face at `WORK_PX`
 LAMP_SHARPNESS = 80.0  # of a lamp's shadow: how closely it takes the visibility of the directions next to it
 BURIED = 0.10  # share of all directions below which a place is inside the head
 STRONGEST = 3  # of the surroundings' directions, which glint; the others' reflections are spread evenly
-SCATTER_WRAP = (0.22, 0.09, 0.06)  # `core.shading`'s at a translucency of 0.5
 TILE_PX, BORDER_PX = 128, 16  # of the tiles that the fine network learns from, and what beside them it only sees
 SAMPLES = 2000  # texels that light is fitted to
 
@@ -104,14 +104,7 @@ def shade(
     from each of `DIRECTIONS`; None: none. Differentiable in the skin."""
     normal, diffuse_normal = skin.specular_normal[None], skin.diffuse_normal[None]
     seen = None if lamps_seen is None else lamps_seen[None]
-    dark = Light(lamps.sh, lamps.directions[:, :0], lamps.colors[:, :0])
-    light = diffuse_light(dark, diffuse_normal)[0]
-    # Light from lamps leaves the skin beyond the terminator too.
-    cosine = skin.diffuse_normal @ lamps.directions[0].T
-    for i, color in enumerate(lamps.colors[0]):
-        wrap = 2 * skin.translucency * skin.albedo.new_tensor(SCATTER_WRAP)
-        arrives = ((cosine[:, i, None] + wrap) / (1 + wrap)).clamp(0, 1) * color
-        light = light + (arrives if lamps_seen is None else arrives * lamps_seen[:, i, None])
+    light = diffuse_light(lamps, diffuse_normal, seen, wrap=scatter_wrap(skin.translucency[None]))[0]
     shine = specular_light(lamps, normal, view[None], skin.roughness[None], SPECULAR_F0 * skin.specular[None], seen)[0]
     if surroundings is not None and surroundings_seen is not None:
         directions = DIRECTIONS.to(surroundings)[None]

@@ -49,7 +49,7 @@ from core.reflectance.network import (
     main_light,
     save_network,
 )
-from core.render import Light
+from core.shading import Light
 from core.synthesis.heads import rest_vertices
 from core.synthesis.shards import MapDataset
 
