@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import completion, generation, rasteriser, reconstruction, training, viewer
+from benchmarks import completion, generation, rasteriser, reconstruction, reflectance, shading, training, viewer
 from core.errors import LikenessError
 from core.evaluation import (
     Estimator,
@@ -195,6 +195,7 @@ def frames(quick: bool) -> list[dict[str, Any]]:
 SECTIONS: dict[str, Callable[[bool], Any]] = {
     "speed": speed,
     "rasterisers": rasterisers,
+    "shading": shading.section,
     "frames": frames,
     "fidelity": fidelity,
     "sides": sides,
@@ -203,6 +204,7 @@ SECTIONS: dict[str, Callable[[bool], Any]] = {
     "generation": generation.section,
     "training": training.section,
     "completion": completion.section,
+    "reflectance": reflectance.section,
 }
 
 

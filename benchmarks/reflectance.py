@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -89,7 +92,36 @@ def section(quick: bool) -> dict[str, Any]:
         relief = (f"{row.normal_deg:.2f} deg", f"{row.height_um:.0f}", f"{row.correlation:.2f}", f"{row.seconds:.1f}")
         table.add_row(row.way, *(f"{x:.1f}" for x in numbers), *relief)
     console.print(table)
-    return {"heads": count, "rows": [asdict(row) for row in rows]}
+    found: dict[str, Any] = {"heads": count, "rows": [asdict(row) for row in rows]}
+    if not quick:
+        found["large"] = large_map()
+        console.print(f"{LARGE_PX[1]} x {LARGE_PX[0]} texels: {found['large']}")
+    return found
+
+
+LARGE_PX = (6144, 4096)  # rows and columns of AvatarMe++'s largest maps
+_LARGE = """
+import json, resource, sys, time
+import torch
+from core.head import load_head
+from core.reflectance.estimate import estimate
+rows, columns = map(int, sys.argv[1:])
+torch.manual_seed(0)
+coarse = 120 + 60 * torch.rand(1, 3, 64, 64)
+lit = torch.nn.functional.interpolate(coarse, size=(rows, columns), mode="bilinear")[0].to(torch.uint8)
+head = load_head()
+began = time.perf_counter()
+estimate(head, lit, head.template)
+kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"seconds": time.perf_counter() - began, "memory_gb": kilobytes / 2**20}))
+"""
+
+
+def large_map() -> dict[str, Any]:
+    """Seconds and peak memory of the largest map, in a process of its own, whose peak is nobody else's."""
+    command = [sys.executable, "-c", _LARGE, *map(str, LARGE_PX)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"height": LARGE_PX[0], "width": LARGE_PX[1]} | json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(

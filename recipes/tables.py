@@ -22,6 +22,7 @@ from core.errors import LikenessError
 ROOT = ASSETS.parent
 README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
 EDITING = ROOT / "docs" / "editing.md"
+REFLECTANCE = ROOT / "docs" / "reflectance.md"
 HEAD_MODEL, ASSETS_README = ROOT / "docs" / "head_model.md", ASSETS / "README.md"
 
 
@@ -201,6 +202,27 @@ def _completion(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     )
     return f"{rows[0]['maps']} held-out maps; medians.\n\n{table(header, cells)}"
+
+
+def reflectance_sections(results: Mapping[str, Any]) -> dict[str, str]:
+    """The section of docs/reflectance.md that the results allow."""
+    if not measured(results, "reflectance"):
+        return {}
+    found = results["reflectance"]
+    names = {
+        "albedo": 1, "albedo_scaled": 1, "relit": 1, "specular": 1, "roughness": 1, "translucency": 1,
+        "diffuse_normal": 1, "specular_normal": 1, "normal_deg": 2, "height_um": 0, "correlation": 2, "seconds": 1,
+    }  # fmt: skip
+    header = ("way", "albedo", "scaled", "relit", "specular", "roughness", "translucency", "diffuse normals",
+              "specular normals", "normals, degrees", "height, um", "correlation", "s")  # fmt: skip
+    rows = ((row["way"], *(number(row[name], digits) for name, digits in names.items())) for row in found["rows"])
+    text = f"{found['heads']} held-out people, each under a light of its own; means.\n\n{table(header, rows)}"
+    if large := found.get("large"):
+        text += (
+            f"\n\nA map of {large['width']} x {large['height']} texels: {number(large['seconds'], 0)} s, "
+            f"{number(large['memory_gb'], 1)} GB of memory at its peak, the program included."
+        )
+    return {"reflectance": text}
 
 
 def headline(results: Mapping[str, Any], before: str = "") -> str:
@@ -395,6 +417,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     results = _read(parser, "--benchmarks", options.benchmarks)
     update(BENCHMARKS, benchmark_sections(results))
+    update(REFLECTANCE, reflectance_sections(results))
     update(README, {"numbers": headline(results, section(README.read_text(encoding="utf-8"), "numbers"))})
     return 0
 
