@@ -10,9 +10,20 @@ import torch
 import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 
 from core.camera import axis_angle_to_matrix
-from core.mesh import Mesh, compact, face_normals, rigid_align, unique_edges, vertex_normals
+from core.mesh import (
+    Mesh,
+    compact,
+    edge_rows,
+    face_normals,
+    loop_points,
+    rigid_align,
+    split_edges,
+    unique_edges,
+    vertex_normals,
+)
 
 F64 = torch.float64
 
@@ -101,6 +112,91 @@ def test_rigid_align_recovers_a_known_motion(values: list[float], seed: int, pla
         source[:, 2] = 0.3  # a plane's mirror image is a tempting wrong answer
     found, shift = rigid_align(source, source @ rotation.T + translation)
     assert torch.allclose(found, rotation, atol=1e-7) and torch.allclose(shift, translation, atol=1e-7)
+
+
+# -- Subdivision --------------------------------------------------------------------------------
+
+
+def open_patch() -> tuple[torch.Tensor, torch.Tensor]:
+    """Part of a bumpy ball, with a border, and vertices of many valences."""
+    vertices, faces = sphere()
+    # Where no face has two edges on the border: there trimesh takes an inner edge for a piece of it.
+    above = vertices[faces].mean(1)[:, 2] > 0.3
+    patch, _ = compact(Mesh(vertices * (1 + 0.2 * torch.sin(5 * vertices[:, :1])), faces), above)
+    return patch.vertices, patch.faces
+
+
+def test_edges_of_faces() -> None:
+    _, faces = open_patch()
+    edges, rows = edge_rows(faces)
+    assert torch.equal(edges, unique_edges(faces))
+    for k in range(3):
+        ends = torch.stack([faces[:, k], faces[:, (k + 1) % 3]], 1).sort(1).values
+        assert torch.equal(edges[rows[:, k]], ends)
+
+
+@pytest.mark.parametrize("shape", [sphere, open_patch])
+def test_loop_subdivision_is_trimesh_s(shape) -> None:
+    vertices, faces = shape()
+    points = loop_points(vertices, faces)
+    expected, expected_faces = trimesh.remesh.subdivide_loop(vertices.numpy(), faces.numpy(), iterations=1)
+    ours = torch.cat([points.vertices, points.middles]).numpy()
+    split = split_edges(faces, faces, torch.ones(len(points.middles), dtype=torch.bool), len(vertices), len(vertices))
+    assert len(split.faces) == 4 * len(faces) and torch.equal(split.faces, split.uv_faces)
+
+    # The same triangles, each once, by their middles.
+    distance, partner = cKDTree(expected[expected_faces].mean(1)).query(ours[split.faces.numpy()].mean(1))
+    assert distance.max() < 1e-9 and len(set(partner)) == len(expected_faces) == len(split.faces)
+
+
+@pytest.mark.parametrize("shape", [sphere, open_patch])
+def test_subdividing_does_not_move_the_limit(shape) -> None:
+    vertices, faces = shape()
+    points = loop_points(vertices, faces)
+    every = torch.ones(len(points.middles), dtype=torch.bool)
+    finer = torch.cat([points.vertices, points.middles])
+    again = loop_points(finer, split_edges(faces, faces, every, len(vertices), len(vertices)).faces)
+    assert torch.allclose(again.limit[: len(vertices)], points.limit, atol=1e-12)
+    assert (points.limit - points.vertices).norm(dim=1).max() < (points.vertices - vertices).norm(dim=1).max() * 1.5
+
+
+def test_faces_that_are_not_smooth_take_no_part() -> None:
+    vertices, faces = sphere()
+    front = vertices[faces].mean(1)[:, 2] > 0
+    part, kept = compact(Mesh(vertices, faces), front)
+    whole, alone = loop_points(vertices, faces, front), loop_points(part.vertices, part.faces)
+    assert torch.allclose(whole.limit[kept], alone.limit) and torch.allclose(whole.vertices[kept], alone.vertices)
+    behind = torch.ones(len(vertices), dtype=torch.bool)
+    behind[kept] = False
+    assert torch.equal(whole.limit[behind], vertices[behind]) and torch.equal(whole.vertices[behind], vertices[behind])
+
+
+@given(st.integers(0, 1000))
+def test_splitting_some_edges_keeps_the_surface(seed: int) -> None:
+    """Whatever is marked: the same area and the same closed surface, facing the same way, and a map split likewise."""
+    vertices, faces = sphere()
+    edges = edge_rows(faces)[0]
+    marked = torch.rand(len(edges), generator=torch.Generator().manual_seed(seed)) < (seed % 11) / 10
+    # Every face has a piece of the map to itself.
+    uv, uv_faces = torch.rand(3 * len(faces), 2, dtype=F64), torch.arange(3 * len(faces)).reshape(-1, 3)
+    split = split_edges(faces, uv_faces, marked, len(vertices), len(uv))
+    finer = torch.cat([vertices, vertices[split.edges].mean(1)])
+    assert torch.equal(split.edges, edges[marked])
+    assert len(split.faces) == len(faces) + 2 * int(marked.sum())
+    before, after = face_normals(vertices, faces, normalise=False), face_normals(finer, split.faces, normalise=False)
+    total = torch.zeros_like(before).index_add(0, split.parent, after)
+    assert torch.allclose(total, before, atol=1e-12), "each face is exactly its children"
+    assert (after * before[split.parent]).sum(1).min() > 0
+    solid = trimesh.Trimesh(finer.numpy(), split.faces.numpy(), process=False)
+    assert solid.is_watertight and solid.is_winding_consistent
+    # A texture coordinate lies on the map where its vertex lies on the face.
+    finer_uv = torch.cat([uv, uv[split.uv_edges].mean(1)])
+    for child, face in enumerate(split.parent[::37].tolist()):
+        solved = torch.linalg.solve(vertices[faces[face]].T, finer[split.faces[::37][child]].T)
+        assert torch.allclose(solved.T @ uv[uv_faces[face]], finer_uv[split.uv_faces[::37][child]], atol=1e-9)
+
+
+# -- Alignment ----------------------------------------------------------------------------------
 
 
 @given(st.integers(0, 1000))
