@@ -1,4 +1,4 @@
-"""The command line: `python -m app reconstruct | generate | edit | synthesize | render | export | info | serve` ...
+"""The command line: `python -m app reconstruct | generate | detail | edit | render | export | info | serve` and more.
 
 Exit codes: 0 all went well; 1 something failed, with a sentence on stderr; 2 wrong usage. Results go to stdout, as JSON
 with ``--json``; progress and problems to stderr. torch and everything above it is imported when a command starts to
@@ -17,11 +17,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, cast, get_args
 
 import typer
 
+from app import making
 from app.cli_edit import edit, evaluate
 from app.cli_train import train
 from core.errors import FileError, LikenessError, PhotoError
@@ -52,6 +54,8 @@ What = Literal["maps", "photos", "both"]
 
 SHEET_SIDE = 8  # photos along each side of a contact sheet
 GRID_FACE_PX = 256  # of a face in the grid of random heads
+# Of the time of a head that is made with its detail, on the bar.
+DETAIL_SHARE = {"photo": 0.7, "generated": 0.5}
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results; made if it does not exist.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as one JSON document.")]
@@ -172,12 +176,15 @@ def reconstruct(
         list[Path] | None,
         typer.Option("--side", metavar="PHOTO", help="Another photo of the same person, turned. Repeatable."),
     ] = None,
+    detail: Annotated[
+        bool, typer.Option(help="How the skin takes light, its relief, wrinkles of expressions. Takes longest.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Make a head from each photo: NAME.glb, NAME.likeness and NAME.json.
 
-    A photo that cannot be used is reported and the rest go on; the exit code is then 1. With --side there is one
-    photo, from the front, and one head.
+    A photo that cannot be used is reported and the rest go on; the exit code is then 1, as where a head had to be
+    written without its detail. With --side there is one photo, from the front, and one head.
     """
     with sentences(as_json):
         paths = expand_photos(photos)
@@ -193,7 +200,8 @@ def reconstruct(
             path, progress=lambda stage: report(stage.name, stage.fraction), sides=tuple(side or ())
         )
 
-    _make_heads([(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)], one, out, as_json)
+    jobs = [(str(path), name, path) for path, name in zip(paths, _names(paths), strict=True)]
+    _make_heads(jobs, one, out, as_json, detail_after="photo" if detail else None)
 
 
 def _list_labels(wanted: bool) -> None:
@@ -240,6 +248,7 @@ def generate(
             "--attribute", metavar="NAME=AMOUNT", help="Of the shape alone: age=0.5; +-1 is a clear change. Repeatable."
         ),
     ] = None,
+    detail: Annotated[bool, typer.Option(help="The head's own shade and the wrinkles of expressions too.")] = False,
     obj: Annotated[bool, typer.Option("--obj", help="OBJ, MTL and their textures too.")] = False,
     grid: Annotated[
         Path | None, typer.Option("--grid", metavar="FILE.png", help="A picture of all faces, side by side.")
@@ -272,7 +281,8 @@ def generate(
         return pipeline.reshape(avatar, attributes) if attributes else avatar
 
     extra = functools.partial(_write_generated, with_obj=obj)
-    _make_heads([(f"seed {s}", f"random-{s}", s) for s in seeds], one, out, as_json, extra)
+    jobs = [(f"seed {s}", f"random-{s}", s) for s in seeds]
+    _make_heads(jobs, one, out, as_json, extra, "generated" if detail else None)
 
 
 def _draw_grid(path: Path, wishes: list[Wish]) -> None:
@@ -461,9 +471,11 @@ def _make_heads(
     out: Path,
     as_json: bool,
     extra: Callable[[HeadModel, Avatar, Path, str], tuple[list[Path], dict[str, Any]]] | None = None,
+    detail_after: str | None = None,
 ) -> None:
     """Make, write and report the heads. jobs: (what people call the source, file name, what `make` takes). extra:
-    writes more files of a head into the folder, by its file name; returns them and what else NAME.json says."""
+    writes more files of a head into the folder, by its file name; returns them and what else NAME.json says.
+    detail_after: whether they get their detail too, and what they are made from (`DETAIL_SHARE`)."""
     from core.avatar import save_avatar
     from core.checkpoints import write_whole
     from core.gltf import glb_bytes
@@ -472,6 +484,7 @@ def _make_heads(
     _use_own_cores()
     made: list[dict[str, Any]] = []
     failed: list[dict[str, str]] = []
+    first_share = 1 - DETAIL_SHARE[detail_after] if detail_after else 1.0
     with sentences(as_json):
         head = load_head()
     with _progress(len(jobs)) as show:
@@ -481,7 +494,17 @@ def _make_heads(
                 show(done, f"{Path(source).name}: {stage}", fraction)
 
             try:
-                avatar = make(job, report)
+                avatar = make(job, lambda stage, share: report(stage, first_share * share))
+                if detail_after:
+                    try:
+                        avatar = making.whole_detail(
+                            avatar, lambda stage, share: report(stage, first_share + (1 - first_share) * share)
+                        )
+                    except LikenessError as error:
+                        # It is a head without that.
+                        problem = f"The head was written without some maps of its skin. {error}"
+                        failed.append({"source": source, "error": problem})
+                        _complain(f"{source}: {problem}")
                 files = [out / f"{name}{suffix}" for suffix in (".glb", ".likeness", ".json")]
                 write_whole(files[0], glb_bytes(head, avatar))
                 save_avatar(avatar, files[1])
@@ -541,7 +564,82 @@ def summarise(avatar: Avatar) -> dict[str, Any]:
     }
 
 
-# -- render, export, info, serve ----------------------------------------------------------------
+# -- detail, render, export, info, serve --------------------------------------------------------
+
+
+@cli.command()
+def detail(
+    heads: Annotated[list[Path], typer.Argument(metavar="HEAD.likeness...", help="Saved heads.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for the results. Default: each beside its head, in its place."),
+    ] = None,
+    maps: Annotated[
+        Path | None,
+        typer.Option("--maps", metavar="FOLDER", help="Folder for all maps as PNG, a folder each."),
+    ] = None,
+    refine: Annotated[bool, typer.Option(help="Bend the relief until its shading is the photo's; slow.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Add what a head saved without it lacks: how its skin takes light, its relief, the wrinkles of its expressions.
+
+    Writes NAME.likeness and NAME.glb. A head that cannot be used is reported and the rest go on; the exit code is
+    then 1.
+    """
+    with sentences(as_json):
+        for folder in filter(None, (out, maps)):
+            _folder(folder)
+    from core.avatar import save_avatar
+    from core.checkpoints import write_whole
+    from core.gltf import glb_bytes
+    from core.map_files import map_files
+
+    _use_own_cores()
+    made: list[dict[str, Any]] = []
+    failed: list[dict[str, str]] = []
+    names = _names(heads)
+    with _progress(len(heads)) as show:
+        for done, (path, name) in enumerate(zip(heads, names, strict=True)):
+
+            def report(stage: str, fraction: float, done: int = done, path: Path = path) -> None:
+                show(done, f"{path.name}: {stage}", fraction)
+
+            try:
+                avatar, model = _load(path)
+                found = making.whole_detail(avatar, report, refine)
+                folder, stem = (out, name) if out is not None else (path.parent, path.stem)
+                files = [folder / f"{stem}{suffix}" for suffix in (".likeness", ".glb")]
+                write_whole(files[1], glb_bytes(model, found))
+                save_avatar(found, files[0])
+                if maps is not None:
+                    _folder(maps / name)
+                    for file, data in map_files(model, found).items():
+                        files.append(maps / name / file)
+                        write_whole(files[-1], data)
+            except LikenessError as error:
+                failed.append({"source": str(path), "error": str(error)})
+                _complain(f"{path}: {error}")
+                continue
+            seconds = {stage: round(value, 4) for stage, value in found.provenance.seconds.items()}
+            new = [finding for finding in found.quality.findings if finding not in avatar.quality.findings]
+            made.append(
+                {
+                    "source": str(path),
+                    "added": found is not avatar,
+                    "seconds": seconds,
+                    "findings": [asdict(finding) for finding in new],
+                    "files": [str(file) for file in files],
+                }
+            )
+            if not as_json:
+                told = ", ".join(f"{stage} {value:.1f} s" for stage, value in seconds.items())
+                typer.echo(f"{files[0]}  {told or 'It has its detail already.'}")
+                for finding in new:
+                    typer.echo(f"  {finding.severity}: {finding.sentence} {finding.advice}".rstrip())
+    if as_json:
+        _print_json({"heads": made, "failures": failed})
+    if failed:
+        raise typer.Exit(1)
 
 
 @cli.command()

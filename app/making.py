@@ -327,21 +327,27 @@ def detail(avatar: Avatar, report: Report) -> Avatar:
     them. In this process and on its CPU, also on a ZeroGPU Space, whose GPU is for what somebody waits for.
 
     Without `skin_diffuse_normal`, which no GLB holds and the relief tells again: visitors' heads stay in memory.
-    Raises LikenessError, also where the memory does not suffice.
+    Raises LikenessError as `whole_detail`.
     """
+    made = whole_detail(avatar, report)
+    if made is avatar:
+        return avatar
+    return replace(made, materials=replace(made.materials, skin_diffuse_normal=None))
+
+
+def whole_detail(avatar: Avatar, report: Report, refine: bool = True) -> Avatar:
+    """`core.detail.detailed`, whose lack of memory is a LikenessError too."""
     from core.detail import detailed
 
     try:
-        made = detailed(avatar, report)
+        return detailed(avatar, report, refine)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise
         raise LikenessError(
-            "There is not enough memory free for them. Try again when less is going on, or on a machine with more."
+            "There is not enough memory free for the finer maps of the skin. Try again when less is going on, or on a "
+            "machine with more."
         ) from error
-    if made is avatar:
-        return avatar
-    return replace(made, materials=replace(made.materials, skin_diffuse_normal=None))
 
 
 def _step(stage: Stage) -> Step:

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+import core.detail
 import core.export
 import core.head
 import core.pipeline
@@ -29,10 +30,11 @@ import core.synthesis.photo
 import core.synthesis.shards
 from app.cli import Format, Units, expand_photos, main, spread_numbers
 from core.avatar import Avatar, Provenance, load_avatar, save_avatar
-from core.errors import PhotoError
+from core.errors import FileError, PhotoError
 from core.generation import TRAITS, Wish, labels_from, person_of
+from core.quality import Finding
 from core.synthesis.people import LABEL_NAMES
-from tests.tiny_head import make_avatar, tiny_head
+from tests.tiny_head import make_avatar, make_detailed_materials, tiny_head
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -67,12 +69,35 @@ def fake_thumbnails(wishes, size_px: int) -> list[torch.Tensor]:
     return [torch.full((3, size_px, size_px), wish.seed, dtype=torch.uint8) for wish in wishes]
 
 
+def fake_detailed(avatar: Avatar, report=None, refine: bool = True) -> Avatar:
+    """Two maps, whose values say whether they were refined; none where the head's name says that there are no
+    weights."""
+    if "weightless" in avatar.name:
+        raise FileError("The weights of reflectance are missing. Fetch them.")
+    if avatar.materials.skin_wrinkles is not None:
+        return avatar
+    seconds = dict(avatar.provenance.seconds)
+    for index, stage in enumerate(core.detail.STAGES):
+        if report is not None:
+            report(stage, index / 3)
+        seconds[stage] = 0.25 * (index + 1)
+    materials = replace(
+        avatar.materials,
+        skin_displacement=torch.full((1, 8, 8), 7 if refine else 5, dtype=torch.int16),
+        skin_wrinkles=torch.zeros(2, 8, 8, dtype=torch.int16),
+    )
+    finding = Finding("not-neutral", "warning", "The face in the photo is not relaxed.", "Use a relaxed one.")
+    quality = replace(avatar.quality, findings=(*avatar.quality.findings, finding))
+    return replace(avatar, materials=materials, provenance=replace(avatar.provenance, seconds=seconds), quality=quality)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run a command in an empty folder: (exit code, stdout, stderr)."""
     monkeypatch.setattr(core.pipeline, "reconstruct", fake_reconstruct)
     monkeypatch.setattr(core.pipeline, "generate", fake_generate)
     monkeypatch.setattr(core.pipeline, "thumbnails", fake_thumbnails)
+    monkeypatch.setattr(core.detail, "detailed", fake_detailed)
     for module in (core.head, core.pipeline):
         monkeypatch.setattr(module, "load_head", tiny_head)
     monkeypatch.chdir(tmp_path)
@@ -194,9 +219,10 @@ def test_reconstruct_writes_three_files_per_photo(run: Run, tmp_path: Path):
     assert len(pygltflib.GLTF2().load(str(folder / "ada.glb")).meshes) == 1
     assert torch.equal(load_avatar(folder / "ada.likeness").shape, expected.shape)
     summary = json.loads((folder / "ada.json").read_text("utf-8"))
-    assert summary["seconds"] == {"fit": 1.25} and summary["residuals"] == {"landmarks_px": 1.5}
+    assert summary["seconds"] == {"fit": 1.25, "reflectance": 0.25, "relief": 0.5, "wrinkles": 0.75}
+    assert summary["residuals"] == {"landmarks_px": 1.5}
     assert summary["quality"]["confidence"] == 0.8 and summary["made_from"] == "photo"
-    assert summary["quality"]["findings"] == [
+    assert summary["quality"]["findings"][:1] == [
         {
             "code": "turned",
             "severity": "warning",
@@ -204,6 +230,26 @@ def test_reconstruct_writes_three_files_per_photo(run: Run, tmp_path: Path):
             "advice": "Look straight into the camera.",
         }
     ]
+
+
+def test_reconstruct_adds_detail_unless_it_is_told_not_to(run: Run, tmp_path: Path):
+    for name in ("ada.jpg", "weightless.jpg"):
+        (tmp_path / name).touch()
+    assert run("reconstruct", "ada.jpg", "--out", "fine")[0] == 0
+    assert load_avatar(tmp_path / "fine/ada.likeness").materials.skin_displacement is not None
+    assert run("reconstruct", "ada.jpg", "--no-detail", "--out", "plain")[0] == 0
+    plain = load_avatar(tmp_path / "plain/ada.likeness")
+    assert plain.materials.skin_displacement is None and len(plain.quality.findings) == 1
+    # Where it cannot be had, the head is written all the same, and the exit code says that something is missing.
+    code, out, err = run("reconstruct", "weightless.jpg", "ada.jpg", "--out", "o", "--json")
+    document = json.loads(out)
+    assert code == 1 and [head["source"] for head in document["heads"]] == ["weightless.jpg", "ada.jpg"]
+    (failure,) = document["failures"]
+    assert failure["source"] == "weightless.jpg"
+    assert failure["error"].startswith("The head was written without some maps of its skin. The weights of")
+    assert failure["error"] in err and "Traceback" not in err
+    assert load_avatar(tmp_path / "o/weightless.likeness").materials.skin_displacement is None
+    assert (tmp_path / "o/weightless.glb").exists()
 
 
 def test_photos_from_the_side_go_into_the_one_head(run: Run, tmp_path: Path):
@@ -306,6 +352,13 @@ def test_generate_writes_all_parameters_and_the_albedo_map(run: Run, tmp_path: P
     assert summary["person"]["melanin"] == 0.25
     picture = np.asarray(Image.open(tmp_path / "o/random-3.png"))
     assert np.array_equal(picture, saved.materials.skin_albedo.permute(1, 2, 0).numpy())
+
+
+def test_generate_adds_detail_when_asked(run: Run, tmp_path: Path):
+    assert run("generate", "--seed", "3", "--out", "o")[0] == 0
+    assert run("generate", "--seed", "3", "--detail", "--out", "p")[0] == 0
+    plain, fine = (load_avatar(tmp_path / folder / "random-3.likeness") for folder in "op")
+    assert plain.materials.skin_wrinkles is None and fine.materials.skin_wrinkles is not None
 
 
 def test_generate_writes_obj_and_a_grid_when_asked(run: Run, tmp_path: Path):
@@ -469,6 +522,81 @@ def test_export_units(run: Run, tmp_path: Path, saved: Path):
     code, _, err = run("export", saved, "--format", "glb", "--units", "mm", "--out", "b.glb")
     assert code == 0 and "--units mm has no effect" in err
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+
+
+def test_export_of_maps_and_of_the_fine_mesh(run: Run, tmp_path: Path, saved: Path):
+    person = replace(make_avatar(tiny_head()), materials=make_detailed_materials())
+    save_avatar(person, tmp_path / "lines.likeness")
+    code, out, _ = run("export", "lines.likeness", "--format", "maps", "--out", "maps.zip", "--json")
+    assert code == 0 and json.loads(out)["file"] == "maps.zip"
+    names = zipfile.ZipFile(tmp_path / "maps.zip").namelist()
+    assert "README.txt" in names and "skin_displacement.png" in names
+    code, _, err = run("export", "lines.likeness", "--detailed", "--out", "fine.ply")
+    assert code == 0, err
+    assert 250_000 < len(trimesh.load(tmp_path / "fine.ply", process=False).faces) < 350_000
+    # A head without relief, a format without a mesh.
+    code, out, err = run("export", saved, "--detailed", "--out", "no.ply")
+    assert code == 1 and "python -m app detail" in err and not out and not (tmp_path / "no.ply").exists()
+    code, _, err = run("export", "lines.likeness", "--detailed", "--format", "maps", "--out", "no.zip")
+    assert code == 1 and "has no mesh" in err
+
+
+def test_export_wears_an_expression(run: Run, tmp_path: Path, saved: Path):
+    def weights(*words: str) -> dict[str, float]:
+        assert run("export", saved, "--out", "a.glb", *words)[0] == 0
+        (mesh,) = pygltflib.GLTF2.load(tmp_path / "a.glb").meshes
+        return {name: w for name, w in zip(mesh.extras["targetNames"], mesh.weights, strict=True) if w}
+
+    assert weights() == {}
+    assert weights("--arkit", "browInnerUp=1", "--arkit", "jawOpen=0.5") == {"browInnerUp": 1, "jawOpen": 0.5}
+    raised = weights("--arkit", "brow raiser", "--arkit", "browInnerUp=0.5")
+    assert raised["browInnerUp"] == 0.5 and raised["browOuterUpLeft"] == 1
+    for words, said in ((("smirk=1",), "no expression 'smirk'"), (("jawOpen=3",), "Give a number from 0 to 1")):
+        code, _, err = run("export", saved, "--out", "b.glb", "--arkit", *words)
+        assert code == 1 and said in err and not (tmp_path / "b.glb").exists()
+    code, _, err = run("export", saved, "--out", "b.glb", "--arkit", "smirk")
+    assert code == 2 and "NAME=WEIGHT" in err
+
+
+def test_detail_is_added_to_a_saved_head_in_its_place(run: Run, tmp_path: Path, saved: Path):
+    code, out, err = run("detail", saved)
+    assert code == 0 and not err
+    assert "reflectance 0.2 s, relief 0.5 s, wrinkles 0.8 s" in out and "not relaxed" in out
+    found = load_avatar(saved).materials.skin_displacement
+    assert found is not None and int(found.max()) == 7
+    assert files(tmp_path) == {"ada.likeness", "ada.glb"}
+    # Once more there is nothing to add, and the same file comes out.
+    before = saved.read_bytes()
+    code, out, _ = run("detail", saved)
+    assert code == 0 and "has its detail already" in out and saved.read_bytes() == before
+
+
+def test_detail_goes_elsewhere_unrefined_and_with_all_maps_as_pictures(run: Run, tmp_path: Path, saved: Path):
+    before = saved.read_bytes()
+    code, out, _ = run("detail", saved, "--out", "deep/er", "--maps", "pictures", "--no-refine", "--json")
+    assert code == 0 and saved.read_bytes() == before
+    ((head,), failures) = json.loads(out).values()
+    assert failures == [] and head["added"] is True and head["source"] == str(saved)
+    assert {name: head["seconds"][name] for name in core.detail.STAGES} == {
+        "reflectance": 0.25, "relief": 0.5, "wrinkles": 0.75
+    }  # fmt: skip
+    assert [finding["code"] for finding in head["findings"]] == ["not-neutral"]
+    assert all((tmp_path / file).is_file() for file in head["files"])
+    found = load_avatar(tmp_path / "deep/er/ada.likeness").materials.skin_displacement
+    assert found is not None and int(found.max()) == 5
+    assert {"README.txt", "skin_displacement.png", "skin_wrinkles_1.png"} <= files(tmp_path / "pictures/ada")
+
+
+def test_detail_of_one_bad_head_is_reported_and_the_rest_go_on(run: Run, tmp_path: Path, saved: Path):
+    save_avatar(replace(make_avatar(tiny_head()), name="weightless"), tmp_path / "w.likeness")
+    (tmp_path / "broken.likeness").write_bytes(b"PK")
+    code, out, err = run("detail", "broken.likeness", "gone.likeness", "w.likeness", saved, "--json")
+    document = json.loads(out)
+    assert code == 1 and [head["source"] for head in document["heads"]] == [str(saved)]
+    assert [failure["source"] for failure in document["failures"]] == [
+        "broken.likeness", "gone.likeness", "w.likeness"
+    ]  # fmt: skip
+    assert "The weights of reflectance are missing." in err and "Traceback" not in err
 
 
 def test_info_says_what_is_inside(run: Run, saved: Path):
