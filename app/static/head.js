@@ -86,7 +86,7 @@ export async function readHead(bytes, words = {}) {
 
 const MASK = /^_wrinkles_\d+$/;
 
-// The wrinkles of a mesh: {field, textures} as prepareSkin takes them, or null. Without a normal map there is nothing
+// The wrinkles of a mesh: {field, textures, scale} as prepareSkin takes them, or null. Without a normal map there is nothing
 // that they could be added to. Masks are read once, and are no business of the graphics card's.
 async function readWrinkles(parser, { geometry, material }) {
   const masks = Object.keys(geometry.attributes)
@@ -100,7 +100,7 @@ async function readWrinkles(parser, { geometry, material }) {
   if (!textures.every(Boolean)) return null;
   for (const texture of textures) texture.anisotropy = 8;
   const mask = (family, vertex) => masks[family >> 2].getComponent(vertex, family & 3);
-  return { field: new Wrinkles(said.families, mask, geometry.attributes.position.count), textures };
+  return { field: new Wrinkles(said.families, mask, geometry.attributes.position.count), textures, scale: said.scale };
 }
 
 /** What the page is told about a head: {triangles, morphs, joints, maps}. */

@@ -83,6 +83,11 @@ vec3 skinNormalRed;
 vec3 skinNormalGreen;
 vec3 skinNormalBlue;
 
+// The level of a map's chain that is as fine as another's of the given level and side.
+float skinLevelOf( const in sampler2D map, const in float level, const in float side ) {
+  return level + log2( float( textureSize( map, 0 ).x ) / side );
+}
+
 vec2 skinSlopes( const in vec4 texel ) {
   vec3 n = texel.xyz * 2.0 - 1.0;
   return n.xy / max( n.z, ${STEEPEST} );
@@ -111,8 +116,8 @@ skinWrap = skinSpread * ${glsl(SCATTER)};
       vec2 skinFold = skinDetail.y * clamp( vWrinkle, 0.0, 1.0 );
       skinSharp += skinFold.x * skinSlopes( texture2D( wrinkleMap0, vNormalMapUv ) )
         + skinFold.y * skinSlopes( texture2D( wrinkleMap1, vNormalMapUv ) );
-      skinSoft += skinFold.x * skinSlopes( textureLod( wrinkleMap0, vNormalMapUv, skinLevel ) )
-        + skinFold.y * skinSlopes( textureLod( wrinkleMap1, vNormalMapUv, skinLevel ) );
+      skinSoft += skinFold.x * skinSlopes( textureLod( wrinkleMap0, vNormalMapUv, skinLevelOf( wrinkleMap0, skinLevel, skinTexels.x ) ) )
+        + skinFold.y * skinSlopes( textureLod( wrinkleMap1, vNormalMapUv, skinLevelOf( wrinkleMap1, skinLevel, skinTexels.x ) ) );
     }
   #endif
   normal = normalize( tbn * vec3( skinSharp * normalScale, 1.0 ) );
@@ -178,7 +183,7 @@ function changedChunk(name) {
 
 /**
  * Once for a mesh of skin: change what its material compiles to. wrinkles: {field: a Wrinkles, textures: two normal
- * maps}, or null. Returns what `setDetail` takes.
+ * maps, scale: factor of their slopes}, or null. Returns what `setDetail` takes.
  */
 export function prepareSkin(mesh, wrinkles = null) {
   const { material, geometry } = mesh;
@@ -251,5 +256,5 @@ export function followExpression(skin, weights) {
 
 // A face at rest does not pay for reading maps that add nothing.
 function wrinkle(skin) {
-  skin.detail.value.y = skin.wrinkles?.field.any ? skin.strength : 0;
+  skin.detail.value.y = skin.wrinkles?.field.any ? skin.strength * skin.wrinkles.scale : 0;
 }

@@ -20,6 +20,7 @@ export function isWrinkles(extras) {
     Array.isArray(extras?.textures) &&
     extras.textures.length === LAYERS &&
     extras.textures.every(Number.isInteger) &&
+    Number.isFinite(extras.scale) &&
     Array.isArray(extras.families) &&
     extras.families.length > 0 &&
     extras.families.every(

@@ -106,12 +106,12 @@ test("wrinkles are uploaded when they change, and cost nothing while there are n
   const mesh = sheet();
   const field = new Wrinkles([{ layer: 0, gains: { browInnerUp: 1 } }], () => 1, 8);
   const textures = [new THREE.Texture(), new THREE.Texture()];
-  const skin = prepareSkin(mesh, { field, textures });
+  const skin = prepareSkin(mesh, { field, textures, scale: 2 });
   const { wrinkleWeight } = mesh.geometry.attributes;
   setDetail(skin, { ...DEFAULT_DETAIL, wrinkles: 1.5 });
   assert.equal(skin.detail.value.y, 0);
   followExpression(skin, { browInnerUp: 0.5 });
-  assert.equal(skin.detail.value.y, 1.5);
+  assert.equal(skin.detail.value.y, 2 * 1.5);
   assert.equal(wrinkleWeight.version, 1);
   assert.equal(wrinkleWeight.getX(3), 0.5);
   followExpression(skin, { browInnerUp: 0.5, jawOpen: 1 });

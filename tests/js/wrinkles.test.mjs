@@ -59,11 +59,12 @@ test("nothing is worked out anew while no family changes", () => {
 });
 
 test("what a file says is believed only where it can be meant", () => {
-  const good = { textures: [4, 5], families: FAMILIES };
+  const good = { textures: [4, 5], scale: 1, families: FAMILIES };
   assert.ok(isWrinkles(good));
   for (const bad of [
     undefined,
     {},
+    { ...good, scale: "1" },
     { ...good, textures: [4] },
     { ...good, textures: ["4", 5] },
     { ...good, families: [] },
