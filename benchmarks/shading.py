@@ -25,7 +25,7 @@ from core.shading import Light, Surface, shade, studio_light
 
 SIZE_PX = 512
 THREADS = 2
-# What pytorch3d-me says of its shader with everything on, over PyTorch3D's (README of github.com/lattas/pytorch3d-me).
+# What pytorch3d-me reports of its shader with everything on, over PyTorch3D's.
 OTHERS_PERCENT = 15
 
 console = Console(width=120)
@@ -58,7 +58,7 @@ def section(quick: bool) -> dict[str, Any]:
         )
     console.print(table)
     console.print(
-        f"Of the covered pixels of a picture of {SIZE_PX} px. Occlusion of one head, 256 texels: {baked_s:.2f} s, once. "
+        f"Covered pixels of a picture of {SIZE_PX} px. Occlusion of one head, 256 texels: {baked_s:.2f} s, once. "
         f"Shadow maps of three lamps: {shadows_ms:.0f} ms. pytorch3d-me reports about {OTHERS_PERCENT} %."
     )
     return {

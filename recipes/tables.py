@@ -89,6 +89,8 @@ def benchmark_sections(results: Mapping[str, Any]) -> dict[str, str]:
                 for row in rows
             ),
         )
+    if measured(results, "shading"):
+        sections["shading"] = _shading(results["shading"])
     for name in ("fidelity", "sides", "focal"):
         if measured(results, name):
             sections[name] = _geometry(results[name], by_yaw=name == "fidelity")
@@ -140,6 +142,26 @@ def _speed(speed: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _shading(found: Mapping[str, Any]) -> str:
+    header = ("shader", "forward, ms", "with gradients, ms", "more than plain", "of the whole picture")
+    cells = (
+        (
+            row["what"],
+            number(row["forward_ms"], 1),
+            number(row["both_ms"], 1),
+            f"{row['shading_percent']:+.0f} %",
+            f"{row['picture_percent']:+.0f} %",
+        )
+        for row in found["rows"]
+    )
+    about = (
+        f"Pictures of {found['size_px']} px. Baking the occlusion of a head, 256 texels: {found['occlusion_s']:.2f} s, "
+        f"once. Shadow maps of three lamps: {found['shadows_ms']:.0f} ms a picture. pytorch3d-me reports about "
+        f"{found['others_percent']} % for its shader with everything on."
+    )
+    return f"{table(header, cells)}\n\n{about}"
 
 
 def _geometry(rows: Sequence[Mapping[str, Any]], by_yaw: bool) -> str:

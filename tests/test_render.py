@@ -14,29 +14,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from core.atlas import positions
+from core.atlas import atlas_lookup, positions
 from core.camera import Camera, axis_angle_to_matrix, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
+from core.environment import environment_light
 from core.head import load_head
 from core.mesh import texture_gradients, vertex_normals
-from core.render import (
+from core.occlusion import light_visibility
+from core.raster import (
     NEAR_M,
-    Light,
-    antialias,
-    attach_to_camera,
-    bend_normals,
-    diffuse_light,
-    face_neighbours,
     fragments,
     interpolate,
-    irradiance_basis,
-    light_visibility,
     mip_level,
     project,
     rasterize,
-    render,
-    render_head,
     sample_texture,
+)
+from core.render import SkinMaps, antialias, face_neighbours, render, render_head, render_uv, skin_maps
+from core.shading import (
+    Light,
+    attach_to_camera,
+    bend_normals,
+    diffuse_light,
+    irradiance_basis,
     sh_basis,
     specular_light,
     studio_light,
@@ -786,3 +786,171 @@ def test_missing_pytorch3d_is_reported_with_its_reason(monkeypatch: pytest.Monke
     points, faces = image_plane([[0, 0], [1, 0], [0, 1]]), torch.tensor([[0, 1, 2]])
     with pytest.raises(ImportError, match=r"PyTorch3D, which could not be imported \(.+\)\. Install"):
         render_pytorch3d.rasterize(points, faces, 2, 2)
+
+
+# --------------------------------------------------------------------------------------------------- in the atlas
+
+
+def smooth_maps(size: int, seed: int = 0, batch: int = 1) -> SkinMaps:
+    """Every map, random and smooth."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def smooth(channels: int, low: float, high: float) -> torch.Tensor:
+        coarse = low + (high - low) * torch.rand(batch, channels, 5, 5, generator=generator, dtype=F64)
+        return functional.interpolate(coarse, size=(size, size), mode="bicubic").clamp(low, high)
+
+    upwards = torch.tensor([0.0, 0.0, 1.0], dtype=F64)[:, None, None]
+    return SkinMaps(
+        smooth(3, 0.2, 0.8),
+        smooth(1, 0.35, 0.7),
+        smooth(1, 0.02, 0.06),
+        smooth(3, -0.15, 0.15) + upwards,
+        smooth(3, -0.05, 0.05) + upwards,
+        smooth(1, 0.2, 0.9),
+        smooth(1, 0.5, 1.0),
+    )
+
+
+def all_light() -> Light:
+    """Two distant lamps, one of them wide, one at a place, and surroundings."""
+    studio, generator = double(studio_light()), torch.Generator().manual_seed(4)
+    room = environment_light(torch.rand(1, 3, 8, 16, generator=generator, dtype=F64), lamps=0)
+    return Light(
+        room.sh,
+        studio.directions[:, :2],
+        studio.colors[:, :2],
+        torch.tensor([[[0.2, 0.1, 0.4]]], dtype=F64),
+        torch.full((1, 1, 3), 0.05, dtype=F64),
+        torch.tensor([[0.1, 0.0]], dtype=F64),
+        room.reflections,
+    )
+
+
+def test_the_lit_map_is_what_a_camera_sees_of_the_skin() -> None:
+    """Each pixel of the skin has the colour that `render_uv` gives its texel for this camera."""
+    head, size = tiny_head(), 256
+    maps = smooth_maps(size)
+    assert maps.normal is not None and maps.diffuse_normal is not None and maps.reflectance is not None
+    byte = {name: (value[0] * 255).round().clamp(0, 255).to(torch.uint8) for name, value in vars(maps).items()}
+    materials = replace(
+        make_materials(),
+        skin_photo=None,
+        skin_albedo=byte["albedo"],
+        skin_roughness=byte["roughness"],
+        skin_normal=((maps.normal[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8),
+        skin_diffuse_normal=((maps.diffuse_normal[0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8),
+        skin_specular=(maps.reflectance[0] / 0.08 * 255).round().to(torch.uint8),
+        skin_translucency=byte["translucency"],
+        skin_occlusion=byte["occlusion"],
+    )
+    camera, light = single(camera_at(0.5, 96, 96, 200.0, 0.5)), all_light().to(torch.float32)
+    picture = render_head(
+        head, head.template[None], materials, camera, light, supersample=1, background=(0.0, 0.0, 0.0)
+    )
+    decoded = skin_maps(materials, size)
+    lit = render_uv(head, head.template[None], decoded, light, camera.centre)
+    seen = fragments(head.template[None], head.faces, camera)
+    skin = (seen.face_index[0] >= 0) & (head.face_part[seen.face_index[0].clamp_min(0)] == 0)
+    uv = interpolate(seen, head.uv[head.uv_faces][None])
+    found = linear_to_srgb(sample_texture(lit, uv)).clamp(0, 1)
+    error = (found - picture).abs()[0][:, skin]
+    assert int(skin.sum()) > 1000
+    assert error.median() < 0.005 and error.quantile(0.95) < 0.03  # shadows' edges are a texel wide
+    with_gain = render_uv(head, head.template[None], decoded, light, camera.centre + torch.tensor([[0.4, 0.0, 0.0]]))
+    assert (with_gain - lit).abs().mean() > 1e-4  # highlights move with the camera
+
+
+def test_maps_that_are_absent_are_neutral_ones() -> None:
+    head, light = tiny_head(), all_light().to(torch.float32)
+    flat = torch.zeros(1, 3, 32, 32)
+    flat[:, 2] = 1
+    one = torch.ones(1, 1, 32, 32)
+    albedo = smooth_maps(32).albedo.float()
+    neutral = SkinMaps(albedo, 0.6 * one, 0.028 * one, flat, flat, 0 * one, one)
+    for shadows in (True, False):
+        bare, full = (
+            render_uv(head, head.template[None], maps, light, shadows=shadows) for maps in (SkinMaps(albedo), neutral)
+        )
+        assert torch.allclose(bare, full, atol=1e-5)
+    lookup = atlas_lookup(head, 32)
+    assert torch.equal(bare.flatten(2), bare.flatten(2)[:, :, lookup.nearest.flatten()])
+
+
+def test_a_batch_of_maps_is_lit_as_single_ones() -> None:
+    head, light = tiny_head(), all_light()
+    maps = smooth_maps(24, batch=2)
+    vertices, centre = head.template.double()[None], torch.tensor([[0.1, 0.0, 0.5], [-0.3, 0.1, 0.4]], dtype=F64)
+    both = render_uv(head, vertices, maps, light, centre)
+    for b in range(2):
+        single_maps = SkinMaps(*(value[b : b + 1] for value in vars(maps).values()))
+        assert torch.allclose(both[b], render_uv(head, vertices, single_maps, light, centre[b : b + 1])[0])
+
+
+@pytest.mark.parametrize("diffusion", [False, True])
+def test_the_lit_map_has_the_gradients_of_central_differences(diffusion: bool) -> None:
+    head, maps, light = tiny_head(), smooth_maps(16), all_light()
+    generator = torch.Generator().manual_seed(9)
+    weights = torch.rand(1, 3, 16, 16, generator=generator, dtype=F64)
+    inputs = {
+        **vars(maps),
+        "vertices": head.template.double()[None],
+        "centre": torch.tensor([[0.1, 0.0, 0.5]], dtype=F64),
+    }
+    inputs |= {name: value for name, value in vars(light).items() if value is not None}
+
+    def loss(values: dict[str, torch.Tensor]) -> torch.Tensor:
+        given = SkinMaps(**{name: values[name] for name in vars(maps)})
+        lit = replace(light, **{name: values[name] for name in vars(light) if name in values})
+        # Visibility has no gradient: without it what is measured is what is differentiated.
+        picture = render_uv(head, values["vertices"], given, lit, values["centre"], shadows=False, diffusion=diffusion)
+        return (picture * weights).sum()
+
+    for what, start in inputs.items():
+        value = start.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss({**inputs, what: value}), value)
+        assert torch.isfinite(gradient).all() and gradient.abs().max() > 0, what
+        direction = torch.rand(start.shape, generator=generator, dtype=F64) - 0.5
+        step = 1e-7 if what == "vertices" else 1e-6
+        ahead, behind = (float(loss({**inputs, what: start + sign * step * direction})) for sign in (1, -1))
+        exact = float((gradient * direction).sum())
+        assert math.isclose((ahead - behind) / (2 * step), exact, rel_tol=1e-3, abs_tol=1e-5), what
+
+
+def test_diffusion_blurs_red_the_farthest_and_loses_no_light() -> None:
+    """A line of light over the tiny head's map comes out wider, red most, and with the same sum."""
+    head, size = tiny_head(), 128
+    one = torch.ones(1, 1, size, size, dtype=F64)
+    maps = SkinMaps(one.expand(-1, 3, -1, -1), one, translucency=0.5 * one)
+    light = replace(all_light(), reflections=None)
+    sharp, soft = (render_uv(head, head.template.double()[None], maps, light, diffusion=on) for on in (False, True))
+    inside = atlas_lookup(head, size).inside
+    change = (soft - sharp).abs()[0][:, inside].mean(dim=1)
+    assert change[0] > change[1] > change[2] > 0
+    assert torch.allclose(soft[0][:, inside].mean(dim=1), sharp[0][:, inside].mean(dim=1), rtol=0.02)
+
+
+def test_maps_of_the_skin_change_the_skin_alone() -> None:
+    """Translucency, specular albedo and occlusion at work, each where it should be."""
+    head, camera, materials = tiny_head(), single(camera_at(0.5, 64, 64, 130.0)), make_materials()
+    light = all_light().to(torch.float32)
+    full = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    seen = fragments(head.template[None], head.faces, camera).face_index[0]
+    skin = (seen >= 0) & (head.face_part[seen.clamp_min(0)] == 0)
+
+    def picture(**maps: torch.Tensor) -> torch.Tensor:
+        given = replace(materials, **maps)
+        return render_head(head, head.template[None], given, camera, light, supersample=1, background=(0.0, 0.0, 0.0))[
+            0
+        ]
+
+    plain = picture()
+    for name, brighter in (("skin_specular", True), ("skin_translucency", True), ("skin_occlusion", False)):
+        changed = picture(**{name: full if brighter else full // 4})
+        assert torch.equal(changed[:, ~skin], plain[:, ~skin]), name
+        difference = (changed - plain)[:, skin]
+        assert (difference >= -2e-3).all() if brighter else (difference <= 2e-3).all(), name
+        assert difference.abs().mean() > 2e-3, name
+    assert not torch.equal(
+        render_head(head, head.template[None], materials, camera, light, specular_model="blinn-phong"),
+        render_head(head, head.template[None], materials, camera, light),
+    )
