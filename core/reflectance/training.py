@@ -41,7 +41,6 @@ from core.reflectance.lit_heads import (
 )
 from core.reflectance.network import (
     COARSE_PX,
-    HEIGHT_UNIT_MM,
     WORK_PX,
     NetworkSettings,
     ReflectanceNet,
@@ -54,6 +53,8 @@ from core.synthesis.heads import rest_vertices
 from core.synthesis.shards import MapDataset
 
 CHECKPOINT = "likeness-reflectance-checkpoint-1"
+FINE_MM, SLOPE_MM = 0.05, 0.03  # errors of height, and of its difference between texels, that count as 1
+LINED_UM, LINED_SHARE = -150, 0.004  # who has furrows so deep on so much of the map is shown more often
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ class TrainingSettings:
     heads' shapes are lit, since what hides what takes longest to find out; the other skins are worn by these. held_out:
     people of the folder, the last ones, that are not trained on. seed: of light and order.
 
-    Weights of the loss, whose parts are of order 1 at first: albedo (logarithm), height (in `HEIGHT_UNIT_MM`), slope
-    (of the relief, per texel in the same unit), surface (specular, roughness, translucency), picture (of the relit
-    skin, display-encoded).
+    Weights of the loss, whose parts are of order 1 at first: albedo (logarithm), height and slope per texel (in
+    `FINE_MM` and `SLOPE_MM`), surface (specular, roughness, translucency), picture (of the relit skin,
+    display-encoded).
     """
 
     steps: int = 5000
@@ -76,7 +77,7 @@ class TrainingSettings:
     seed: int = 0
     albedo: float = 1.0
     height: float = 0.4
-    slope: float = 1.0
+    slope: float = 0.4
     surface: float = 1.5
     picture: float = 2.0
 
@@ -164,14 +165,14 @@ def _tile_losses(maps: SkinMaps, tiles: LitTiles, rng: np.random.Generator) -> d
     known = _inner(tiles.inside.float())
     surface = torch.cat([maps.specular, maps.roughness, maps.translucency], 1)
     off = _inner(maps.log_albedo - tiles.log_albedo)
-    height = _inner(maps.height_mm - tiles.height_mm) / HEIGHT_UNIT_MM
-    slope_u, slope_v = height.diff(dim=-1).abs(), height.diff(dim=-2).abs()
+    height = _inner(maps.height_mm - tiles.height_mm)
+    slope_u, slope_v = (_huber(height.diff(dim=dim) / SLOPE_MM) for dim in (-1, -2))
     same_u, same_v = tiles.whole_u[..., inner, inner][:, None, :, : slope_u.shape[-1]], None
     same_v = tiles.whole_v[..., inner, inner][:, None, : slope_v.shape[-2]]
     albedo = _tone_and_rest(off, known) + _mean(off.diff(dim=-1).abs(), known[..., 1:])
     parts = {
         "albedo": albedo + _mean(off.diff(dim=-2).abs(), known[..., 1:, :]),
-        "height": _mean(height.abs(), known),
+        "height": _mean(_huber(height / FINE_MM), known),
         "slope": _mean(slope_u, same_u.float()) + _mean(slope_v, same_v.float()),
         "surface": _mean(_inner(surface - tiles.surface).abs(), known),
     }
@@ -199,6 +200,12 @@ def _tone_and_rest(off: Float[Tensor, "B C H W"], weight: Float[Tensor, "B 1 H W
     can tell for sure, and the error of it would drown what can be learnt of shadows and shine."""
     tone = (off * weight).sum((2, 3), keepdim=True) / weight.sum((2, 3), keepdim=True).clamp_min(1)
     return _mean((off - tone).abs(), weight) + 0.5 * tone.abs().mean()
+
+
+def _huber(x: Tensor) -> Tensor:
+    """Squares up to 3, then straight on: lines that cannot be told for sure should be drawn faintly, where absolute
+    errors, whose best guess is the median, would draw none at all."""
+    return torch.nn.functional.huber_loss(x, torch.zeros_like(x), reduction="none", delta=3.0)
 
 
 def _displayed(linear: Tensor) -> Tensor:
@@ -241,6 +248,9 @@ def train(
             f"There are {len(people)} people and {settings.held_out} of them are held out, so none is left to "
             "train on. Synthesize more people, or hold out fewer."
         )
+    # Most people have few lines: those who have some come three times.
+    furrowed = [person for person in trained if float((person.displacement_um < LINED_UM).float().mean()) > LINED_SHARE]
+    trained = [*trained, *furrowed, *furrowed]
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
     net, mean = ReflectanceNet(network).to(device), ReflectanceNet(network).to(device)
@@ -279,7 +289,12 @@ def train(
                     report(progress)
             if (step + 1) % save_every == 0 or last:
                 _save(checkpoint, net, mean, optimiser, run | {"step": str(step + 1)})
-                made = {"steps": step + 1, "training": asdict(settings), "people": len(trained), **(record or {})}
+                made = {
+                    "steps": step + 1,
+                    "training": asdict(settings),
+                    "people": len(people) - settings.held_out,
+                    **(record or {}),
+                }
                 save_network(mean, out / "network.safetensors", made)
     return mean.cpu().eval()
 
