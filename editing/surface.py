@@ -53,6 +53,8 @@ BUMP_MM = 0.06  # height above which something is a bump and no bulge beside a l
 DEEPER = 0.8  # by which a photo's own lines deepen where wrinkles rise from none to most
 LINES_MM = (0.05, 0.20)  # depth from which, and from which without doubt, a groove is a line and no pit
 KNOWN_SHARE = 0.25  # of the painter's relief, root mean square, by which the own may differ and still be the painter's
+# Of the change of a photo's oiliness: the maps of a photo's skin vary less over the face than the painter's.
+GLOSS = 1.6
 RATIO_FLOOR = 0.05  # of specular albedo and translucency, where a ratio of them is taken
 HAIR_ROUGHNESS = (0.62, 0.75)  # from where on, and without doubt, a map's roughness is hair's
 # Depth of what expressions fold, over that of the deepest, on the smoothest skin and on the most lined.
@@ -85,7 +87,7 @@ def edited_surface(head: HeadModel, subject: Subject, drawn: Drawn, detail: floa
     features = _reduced(drawn.features, size)
     known = not quick and _is_painters(head, subject, drawn, size)
     before = _before(head, subject, drawn, features, known or (quick and subject.exact))
-    after = _painted(head, drawn.person, features)
+    after = _painted(head, drawn.person if subject.exact else _glossier(drawn), features)
     removed: Mapping[str, float] = {}
     if not known:
         removed = {n: 1 - new[n] / old[n] for n in (*DRAWN, *SPOTS) if old[n] > LEAST_AMOUNT and new[n] < old[n]}
@@ -112,6 +114,13 @@ def _painted(head: HeadModel, person: Person, features: Features) -> Float[Tenso
     """Height in millimetres, specular albedo, roughness and translucency by the painter."""
     relief = paint_relief(head, person, features)
     return torch.stack([relief.displacement_m * 1000, relief.specular, relief.roughness, relief.translucency])
+
+
+def _glossier(drawn: Drawn) -> Person:
+    """The person who was drawn, with more of the change of shine."""
+    labels = drawn.person.labels
+    more = (GLOSS - 1) * (drawn.new["oiliness"] - drawn.old["oiliness"])
+    return replace(drawn.person, labels=replace(labels, oiliness=labels.oiliness + more))
 
 
 def _reduced(features: Features, size: int) -> Features:
