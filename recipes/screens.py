@@ -256,7 +256,7 @@ def page_dark_phone(studio: Studio) -> Screen:
         visit.press("Laugh")
         tiles.append(visit.screen(scroll_to="#likeness-panels"))
         visit.press("Reset expression")
-        visit.tab("Light")
+        visit.tab("Relight")
         visit.choose("light", "Dramatic")
         tiles.append(visit.screen(scroll_to="#likeness-panels"))
         return Screen(tuple(tiles), 3)
@@ -289,7 +289,7 @@ def tour_light(studio: Studio) -> Screen:
     names = ("Studio", "Daylight", "Dramatic")
     with studio.visit() as visit:
         visit.tool("Three-quarter")
-        visit.tab("Light")
+        visit.tab("Relight")
         tiles = []
         for name in names:
             visit.choose("light", name)

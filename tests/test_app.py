@@ -1484,7 +1484,7 @@ def test_only_what_makes_or_shapes_heads_asks_the_server(ui: Any, config: dict[s
 def test_the_page_has_every_part_that_the_browser_looks_for(ui: Any, config: dict[str, Any]) -> None:
     ids = {c["props"].get("elem_id") for c in config["components"]}
     parts = "photo examples random cancel side side-left side-right combine undo redo restore save panels"
-    panels = [f"panel-{name}" for name in ("expression", "pose", "person", "light", "view")]
+    panels = [f"panel-{name}" for name in ("expression", "pose", "person", "detail", "light", "view")]
     assert {f"likeness-{part}" for part in [*parts.split(), *panels, *ui.ATTRIBUTES]} <= ids
     values = " ".join(str(c["props"].get("value")) for c in config["components"])
     assert all(f'id="likeness-{part}"' in values for part in ("theme", "status", "viewer"))

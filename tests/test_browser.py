@@ -499,7 +499,7 @@ def test_the_pose_panel_turns_head_gaze_and_jaw(visit: Visit) -> None:
 
 
 def test_the_light_panel_lights_the_face(visit: Visit) -> None:
-    visit.tab("Light")
+    visit.tab("Relight")
     rest, posts = visit.picture(), visit.posts
     height, width, _ = rest.shape
     face = (slice(height // 4, height * 3 // 5), slice(width * 2 // 5, width * 3 // 5))
@@ -1109,7 +1109,7 @@ def test_a_phone_shows_all_in_the_dark_and_takes_touches(server: RunningApp, bro
         assert corner.max() < 100
         background = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert max(map(int, re.findall(r"\d+", background)[:3])) < 60
-        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Detail", "Relight", "View"):
             tab = page.get_by_role("tab", name=name, exact=True)
             tab.tap()
             assert tab.get_attribute("aria-selected") == "true"
@@ -1314,7 +1314,7 @@ def test_those_who_cannot_see_can_use_it(server: RunningApp, browser: Any, portr
         assert busy == []
         visit.wait_for_finals(3)
         visit.tool("Compare with photo")
-        for name in ("Expression", "Pose", "Person", "Shape", "Light", "View"):
+        for name in ("Expression", "Pose", "Person", "Shape", "Detail", "Relight", "View"):
             visit.tab(name)
             assert axe_violations(visit) == [], name
         visit.page.get_by_role("button", name="Add a side view").click()
@@ -1331,7 +1331,7 @@ def test_the_viewer_starts_again_where_the_graphics_card_gave_up(server: Running
             visit.press("Random head")
         visit.tab("Pose")
         visit.slide("turn", 20)
-        visit.tab("Light")
+        visit.tab("Relight")
         visit.choose("light", "Daylight")
         before = visit.picture()
         visit.frame.evaluate(
