@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import zipfile
 from dataclasses import replace
@@ -14,15 +15,18 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from scipy.spatial import cKDTree
 
 import core.export
 from core.avatar import Avatar
 from core.checkpoints import ASSETS, WEIGHTS
 from core.errors import FileError, LikenessError
-from core.export import export, obj_files, turntable, vertex_colors
+from core.export import export, obj_files, turntable, vertex_colors, wearing
+from core.fine_mesh import detailed_mesh
 from core.gltf import glb_bytes
 from core.head import PARTS, HeadModel, load_head
-from tests.tiny_head import make_avatar, make_materials, tiny_head
+from core.map_files import map_files
+from tests.tiny_head import make_avatar, make_detailed_materials, make_materials, tiny_head
 
 
 @pytest.fixture(scope="module", params=["tiny", "bundled"])
@@ -162,6 +166,85 @@ def test_same_head_same_bytes(head: HeadModel, avatar: Avatar, tmp_path: Path):
         assert (tmp_path / "a" / f"head.{kind}").read_bytes() == (tmp_path / "b" / f"head.{kind}").read_bytes()
 
 
+# -- Maps and the fine mesh ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def detailed(head: HeadModel) -> Avatar:
+    return replace(make_avatar(head), materials=make_detailed_materials(64))
+
+
+def test_maps_in_an_archive(head: HeadModel, detailed: Avatar, tmp_path: Path):
+    for name in ("a.zip", "b.zip"):
+        export(head, detailed, "maps", tmp_path / name)
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.testzip() is None
+        assert {name: archive.read(name) for name in archive.namelist()} == map_files(head, detailed)
+
+
+@pytest.mark.parametrize("kind", ["glb", "ply", "obj"])
+def test_the_fine_mesh_in_every_format(head: HeadModel, detailed: Avatar, kind: str, tmp_path: Path):
+    """The same points, triangles and texture coordinates as the mesh itself, and no crack where vertices coincide."""
+    mesh = detailed_mesh(head, detailed, "fitted", 40_000)
+    path = tmp_path / f"fine.{kind}"
+    export(head, detailed, kind, path, detail=True, triangles=40_000)
+    loaded = trimesh.load(path, process=False)
+    scene = loaded if isinstance(loaded, trimesh.Scene) else trimesh.Scene({"skin": loaded})
+    assert sum(len(g.faces) for g in scene.geometry.values()) == len(mesh.faces)
+    own = cKDTree(mesh.vertices.numpy())
+    for name, geometry in scene.geometry.items():
+        assert own.query(geometry.vertices)[0].max() < 1e-6, name
+    skin = max(scene.geometry.values(), key=lambda geometry: len(geometry.faces))  # names are not kept by all formats
+    if kind != "ply":
+        faces = mesh.faces[mesh.part_faces("skin")]
+        assert len(skin.faces) == len(faces) == len(skin.triangles)
+        uv = skin.visual.uv
+        assert uv.shape == (len(skin.vertices), 2) and 0 <= uv.min() and uv.max() <= 1
+        corners = mesh.uv[mesh.uv_faces[mesh.part_faces("skin")]].mean(1).numpy()
+        middles = mesh.vertices[faces].mean(1).numpy()
+        distance, partner = cKDTree(middles).query(skin.triangles_center)
+        assert distance.max() < 1e-6 and np.abs(uv[skin.faces].mean(1) - corners[partner]).max() < 1e-5
+    else:
+        data = path.read_bytes()
+        header = data[: data.index(b"end_header")].decode()
+        assert "property float s" in header and "property float t" in header
+        merged = trimesh.Trimesh(*_welded(skin.vertices, skin.faces), process=False)
+        borders = len(trimesh.grouping.group_rows(merged.edges_sorted, require_count=1))
+        whole = trimesh.Trimesh(mesh.vertices.numpy(), mesh.faces.numpy(), process=False)
+        assert borders == len(trimesh.grouping.group_rows(whole.edges_sorted, require_count=1))
+
+
+def _welded(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices at the very same place as one."""
+    unique, rows = np.unique(np.asarray(vertices, np.float32), axis=0, return_inverse=True)
+    return unique, rows.reshape(-1)[faces]
+
+
+def test_the_fine_glb_keeps_what_the_mesh_cannot(head: HeadModel, detailed: Avatar, tmp_path: Path):
+    export(head, detailed, "glb", tmp_path / "fine.glb", detail=True, triangles=40_000)
+    data = (tmp_path / "fine.glb").read_bytes()
+    file = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    (mesh,) = file["meshes"]
+    assert "skins" not in file and "targets" not in json.dumps(mesh)
+    assert {"POSITION", "NORMAL", "TANGENT", "TEXCOORD_0"} == set(mesh["primitives"][0]["attributes"])
+    skin = file["materials"][0]
+    assert "normalTexture" in skin and "KHR_materials_specular" in skin["extensions"]
+    assert "wrinkles" not in json.dumps(skin), "they are in the shape"
+    assert {name["name"] for name in file["materials"]} == set(PARTS)
+
+
+def test_wearing_another_expression(head: HeadModel, detailed: Avatar):
+    worn = wearing(head, detailed, {"browInnerUp": 1.0, "jawOpen": 0.25})
+    weights = dict(zip(head.expression_names, worn.expression.tolist(), strict=True))
+    assert {name: weight for name, weight in weights.items() if weight} == {"browInnerUp": 1.0, "jawOpen": 0.25}
+    assert not worn.joint_rotations.any() and worn.materials is detailed.materials
+    with pytest.raises(LikenessError, match=r"no expression 'frown'.*brow raiser"):
+        wearing(head, detailed, {"frown": 1.0})
+    with pytest.raises(LikenessError, match="jawOpen is 7"):
+        wearing(head, detailed, {"jawOpen": 7.0})
+
+
 # -- Turntable ----------------------------------------------------------------------------------
 
 
@@ -239,6 +322,12 @@ def test_errors_are_sentences(tmp_path: Path):
         export(head, replace(avatar, head_model="other"), "stl", tmp_path / "a.stl")
     with pytest.raises(FileError, match="could not be written"):
         export(head, avatar, "stl", tmp_path / "missing" / "a.stl")
+    with pytest.raises(LikenessError, match="python -m app detail"):
+        export(head, avatar, "ply", tmp_path / "a.ply", detail=True)
+    with pytest.raises(LikenessError, match="maps has no mesh"):
+        export(head, avatar, "maps", tmp_path / "a.zip", detail=True)
+    with pytest.raises(LikenessError, match="scale themselves"):
+        export(head, avatar, "maps", tmp_path / "a.zip", units="mm")
     assert list(tmp_path.iterdir()) == [], "a failed export leaves nothing behind"
 
 
