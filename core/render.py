@@ -323,33 +323,41 @@ def render_head(
     lashes = head.face_part == PARTS.index("lashes")
     casters = head.faces[~lashes]
 
-    def layer(selected: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour and alpha ``[B, 4, H * W]`` and depth ``[B, H * W]`` of the nearest of the selected faces."""
+    layers = [torch.nonzero(~lashes).squeeze(1)]
+    if style != "clay":
+        layers.append(torch.nonzero(lashes).squeeze(1))
+    depths, surfaces = [], []
+    for selected in layers:
         face_index = rasterize(points_px, head.faces[selected], fine.height, fine.width)
         face_index = torch.where(face_index < 0, -1, selected[face_index.clamp_min(0)])
         seen = fragments_of(points_px, head.faces, face_index)
-        result = points_px.new_zeros(batch, 4, fine.height * fine.width)
-        surfaces = _surfaces(seen, points_px, vertices, head.faces, head.uv, head.uv_faces, fine.centre)
-        for b, surface in enumerate(surfaces):
-            here, vertices_b = None if light is None else light.image(b), _image(vertices, b)[0]
-            visibility = None
-            if here is not None and shadows:
-                visibility = lamp_shadows(here, vertices_b, casters, surface.position, surface.normals)
-            result[b][:, surface.pixels] = _shade_head(
-                head, vertices_b, points_px[b], materials, here, visibility, style, surface, specular_model
-            )
-        return result, seen.depth.flatten(1)
+        depths.append(seen.depth.flatten(1))
+        surfaces.append(_surfaces(seen, points_px, vertices, head.faces, head.uv, head.uv_faces, fine.centre))
 
-    front, depth = layer(torch.nonzero(~lashes).squeeze(1))
+    # Colour and alpha of the nearest face of each layer.
+    shaded = [points_px.new_zeros(batch, 4, fine.height * fine.width) for _ in layers]
+    for b in range(batch):
+        here, vertices_b = None if light is None else light.image(b), _image(vertices, b)[0]
+        visible: Sequence[Tensor | None] = [None] * len(layers)
+        if here is not None and shadows:
+            # Together, since the lamps' maps are the same for all layers.
+            places = torch.cat([of_layer[b].position for of_layer in surfaces])
+            upright = torch.cat([of_layer[b].normals for of_layer in surfaces])
+            arrives = lamp_shadows(here, vertices_b, casters, places, upright)
+            visible = arrives.split([len(of_layer[b].position) for of_layer in surfaces])
+        for result, of_layer, visibility in zip(shaded, surfaces, visible, strict=True):
+            result[b][:, of_layer[b].pixels] = _shade_head(
+                head, vertices_b, points_px[b], materials, here, visibility, style, of_layer[b], specular_model
+            )
+
     if isinstance(background, Tensor):
         behind = background.repeat_interleave(supersample, dim=1).repeat_interleave(supersample, dim=2).flatten(1)
     else:
         behind = vertices.new_tensor(background)[:, None]
     color = srgb_to_linear(behind)[None]
-    color = color + front[:, 3:] * (front[:, :3] - color)
-    if style != "clay":
-        lash, lash_depth = layer(torch.nonzero(lashes).squeeze(1))
-        color = color + lash[:, 3:] * (lash_depth < depth)[:, None] * (lash[:, :3] - color)
+    color = color + shaded[0][:, 3:] * (shaded[0][:, :3] - color)
+    for lash, depth in zip(shaded[1:], depths[1:], strict=True):
+        color = color + lash[:, 3:] * (depth < depths[0])[:, None] * (lash[:, :3] - color)
     # Highlights above 1 are cut before averaging, or their edges would stay jagged.
     color = color.clamp(0, 1).reshape(batch, 3, fine.height, fine.width)
     return linear_to_srgb(functional.avg_pool2d(color, supersample)).clamp(0, 1)
