@@ -107,7 +107,8 @@ def test_the_documentation_names_every_endpoint_and_attribute(client: Client) ->
     for name, endpoint in endpoints.items():
         assert endpoint["description"], name
     types = {p["parameter_name"]: p["python_type"]["type"] for p in endpoints["/reconstruct"]["parameters"]}
-    assert set(types) == {"photo", "left", "right"} and all("filepath" in value for value in types.values())
+    assert {name for name, kind in types.items() if "filepath" in kind} == {"photo", "left", "right"}
+    assert set(types) - {"photo", "left", "right"} == {"detail"} and types["detail"] == "bool"
     assert endpoints["/random_head"]["returns"][0]["python_type"]["type"] == "filepath"
     assert all(f"`{name}`" in text for name in (*load_head().attribute_names, *generation.TRAITS))
     assert f"it is {generation.TRUNCATION} where" in text
@@ -124,6 +125,42 @@ def test_a_photo_becomes_a_head_with_its_stages_told(client: Client) -> None:
     fractions = [answer["fraction"] for _, answer in answers[:-1] if answer.get("fraction") is not None]
     assert fractions == sorted(fractions) and len(set(fractions)) > 4
     assert all(file is None for file, _ in answers[:-1])
+
+
+@pytest.fixture(scope="module")
+def detailing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A session of a server that adds detail, as servers do unless they are told not to."""
+    folder = tmp_path_factory.mktemp("detailing")
+    with RunningApp(folder, LIKENESS_DETAIL="1") as app:
+        with contextlib.closing(Client(app.address, verbose=False, download_files=folder)) as client:
+            yield client
+
+
+def test_a_head_comes_first_and_then_with_its_detail(detailing: Client) -> None:
+    answers = list(detailing.submit(seed=5, api_name="/random_head"))
+    heads = [(Path(file).read_bytes(), report["detailed"]) for file, report in answers if file is not None]
+    fine = making.detail(drawn(5), lambda *_: None)
+    assert heads == [(expected(5), False), (gltf.glb_bytes(load_head(), fine), True)]
+    file, report = answers[-1]
+    assert file is not None and Path(file).name == "head-5.glb"
+    assert report["seconds"]["detail"] == pytest.approx(
+        sum(report["seconds"][n] for n in ("wrinkles", "repack")), abs=0.01
+    )
+    # What comes later has it too, and who wants none gets none.
+    shaped, _ = detailing.predict(attributes={"age": 1.0}, api_name="/reshape")
+    assert Path(shaped).read_bytes() == gltf.glb_bytes(load_head(), pipeline.reshape(fine, {"age": 1.0}))
+    answers = list(detailing.submit(seed=5, detail=False, api_name="/random_head"))
+    assert [Path(file).read_bytes() for file, _ in answers if file is not None] == [expected(5)]
+
+
+@pytest.mark.skipif(not (ROOT / "assets/reflectance.safetensors").is_file(), reason="the weights are not here")
+def test_a_photos_head_comes_first_and_then_with_its_detail(detailing: Client) -> None:
+    answers = list(detailing.submit(photo=handle_file(ASTRONAUT), api_name="/reconstruct"))
+    heads = [report for file, report in answers if file is not None]
+    assert [report["detailed"] for report in heads] == [False, True]
+    seconds = heads[1]["seconds"]
+    assert {"reflectance", "relief", "wrinkles", "repack", "detail", "total"} <= set(seconds)
+    assert heads[0]["seconds"].items() <= seconds.items()
 
 
 def test_words_change_a_head_whatever_their_order_and_are_taken_back(client: Client) -> None:
@@ -277,6 +314,7 @@ def test_good_photos_of_every_kind_are_taken(client: Client, tmp_path: Path) -> 
         ("/undo", {}, sessions.GONE),
         ("/redo", {}, sessions.GONE),
         ("/restore", {}, sessions.GONE),
+        ("/random_head", {"seed": 1, "detail": "much"}, "True or false was expected"),
         ("/reconstruct", {"photo": None}, "A photo was expected"),
     ],
 )
@@ -312,7 +350,7 @@ def test_plain_http_does_the_same(server: RunningApp) -> None:
     (path,) = uploaded.json()
     assert not Path(path).exists()
     file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-    event, (head, report) = call(server, "reconstruct", [file, None, None], session_hash="nobody-can-guess")
+    event, (head, report) = call(server, "reconstruct", [file, None, None, True], session_hash="nobody-can-guess")
     assert event == "complete" and report["name"] == "ada"
     data = httpx.get(head["url"]).content
     assert data[:4] == b"glTF"
@@ -321,12 +359,12 @@ def test_plain_http_does_the_same(server: RunningApp) -> None:
     assert httpx.get(head["url"]).content != data
     # Somebody else has neither the head nor the photo.
     assert call(server, "reshape", [{"age": 1}], session_hash="somebody-else")[0] == "error"
-    assert call(server, "reconstruct", [file, None, None], session_hash="somebody-else")[0] == "error"
+    assert call(server, "reconstruct", [file, None, None, True], session_hash="somebody-else")[0] == "error"
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "app.py", "https://example.com/face.jpg", "../../etc/passwd"])
 def test_a_path_is_no_way_to_other_files(server: RunningApp, path: str) -> None:
     file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
-    event, data = call(server, "reconstruct", [file, None, None])
+    event, data = call(server, "reconstruct", [file, None, None, True])
     assert event in ("refused", "error")
     assert "upload" in json.dumps(data)

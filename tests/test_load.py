@@ -189,7 +189,7 @@ def test_who_goes_away_frees_the_worker_and_the_place(server: RunningApp) -> Non
             lines = connections.enter_context(begun(server, session, "ada.jpg", photo(SYNTHETIC_SEEDS[0])))
             assert any(line == "event: generating" for line in lines)
     portrait = upload(server, "bob.jpg", photo(SYNTHETIC_SEEDS[1]))
-    event, (file, report) = call(server, "reconstruct", [portrait, None, None], "next")
+    event, (file, report) = call(server, "reconstruct", [portrait, None, None, True], "next")
     assert event == "complete" and report["name"] == "bob"
     assert httpx.get(file["url"]).content[:4] == b"glTF"
     for session in gone:
