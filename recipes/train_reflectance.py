@@ -2,8 +2,8 @@
 ``python -m recipes.train_reflectance --work FOLDER``.
 
 Steps, each of which can also be had alone (``--only``): sources (the CC0 skins without their light), maps (people who
-do not exist, with their relief), train (the networks, on heads that are lit anew for every step), quality (figures on
-people and lights that training never saw), install (weights into assets/, with their checksum). Everything lies in
+do not exist, with their relief), train (the networks, on heads that are lit anew for every step), tone (what reads how
+bright a skin is, on many more people), install (weights into assets/, with their checksum). Everything lies in
 FOLDER; the same command goes on where it was stopped, training from its checkpoint. ``record.json`` there says what was
 done and how long it took.
 """
@@ -28,8 +28,11 @@ import torch
 from core.checkpoints import ASSETS, WEIGHTS, write_whole
 from core.errors import LikenessError
 from core.head import load_head
+from core.reflectance.lit_heads import geometry_of
 from core.reflectance.network import WORK_PX, load_network, save_network
-from core.reflectance.training import TrainingSettings, load_people, train
+from core.reflectance.training import TrainingSettings, load_people, train, train_tone
+from core.synthesis.heads import rest_vertices
+from core.synthesis.people import sample_person
 from core.synthesis.shards import write_shards
 from core.synthesis.skins import load_sources
 from recipes import checksums
@@ -38,9 +41,9 @@ from recipes.train_albedo import Work as AlbedoWork
 
 log = logging.getLogger("train_reflectance")
 
-STEPS = ("sources", "maps", "train", "quality", "install")
+STEPS = ("sources", "maps", "train", "tone", "install")
 PEOPLE, FIRST_SEED, SHARD_SIZE = 288, 700_000, 16
-QUALITY_HEADS = 24
+TONE_PEOPLE, TONE_SHAPES = 2400, 24
 
 
 @dataclass(frozen=True)
@@ -98,17 +101,23 @@ def make_network(work: Work) -> dict[str, Any]:
     return {"settings": asdict(work.settings), "device": device}
 
 
-def measure_quality(work: Work) -> dict[str, Any]:
-    """Figures on people of `benchmarks.reflectance`, which the file then tells itself."""
-    from benchmarks.reflectance import measure
-
+def make_tone(work: Work) -> dict[str, Any]:
+    """The reader of tones, on many other people seen from afar."""
+    head, net = load_head(), load_network(work.network)
+    net.tone.requires_grad_(True)
     sources = load_sources(work.sources) if work.sources.exists() else None
-    net = load_network(work.network)
-    rows = measure(load_head(), net, QUALITY_HEADS, sources, lambda i: log.info("head %d of %d", i + 1, QUALITY_HEADS))
-    quality = {"heads": QUALITY_HEADS, "rows": [asdict(row) for row in rows]}
-    trained: dict[str, object] = {"steps": work.settings.steps, "training": asdict(work.settings), "people": PEOPLE}
-    save_network(net, work.network, trained | {"quality": quality})
-    return quality
+    shapes = (sample_person(head, FIRST_SEED + i).shape for i in range(TONE_SHAPES))
+    geometries = [geometry_of(head, rest_vertices(head, shape[None])) for shape in shapes]
+
+    def report(done: int) -> None:
+        if done % 200 == 0:
+            log.info("tone: %d of %d people", done, TONE_PEOPLE)
+
+    errors = train_tone(head, net, geometries, sources, TONE_PEOPLE, report=report)
+    log.info("error of a whole skin's tone: %s", errors)
+    record: dict[str, object] = {"steps": work.settings.steps, "training": asdict(work.settings), "people": PEOPLE}
+    save_network(net, work.network, record | {"tone": errors})
+    return errors
 
 
 def install(work: Work) -> dict[str, Any]:
@@ -124,7 +133,7 @@ DOES: dict[str, Callable[[Work], dict[str, Any]]] = {
     "sources": make_the_sources,
     "maps": make_maps,
     "train": make_network,
-    "quality": measure_quality,
+    "tone": make_tone,
     "install": install,
 }
 

@@ -221,7 +221,7 @@ class LitTiles:
 
 
 @dataclass(frozen=True, eq=False)
-class LitHead:
+class LitMap:
     """One head under one light. lit, fitted, normals, log_albedo ``[3, C, C]`` at `COARSE_PX`: as
     `ReflectanceNet.see_whole` takes them, and the truth. sh ``[9, 3]``: the fitted light. light: the true one."""
 
@@ -231,6 +231,12 @@ class LitHead:
     log_albedo: Tensor
     sh: Tensor
     light: RandomLight
+
+
+@dataclass(frozen=True, eq=False)
+class LitHead(LitMap):
+    """The same with some tiles of it, seen from near."""
+
     tiles: LitTiles
 
     def to(self, device: torch.device | str) -> LitHead:
@@ -307,6 +313,29 @@ class LitHeads(Dataset[LitHead]):
 
     def lit(self, person: Person, rng: np.random.Generator, whole: bool = False) -> LitHead:
         """A person under a light drawn from `rng`. whole: one tile that is the whole map, in place of random ones."""
+        coarse = self.lit_coarsely(person, rng)
+        light, geometry = coarse.light, person.geometry
+        if whole:
+            tiles = self._tiles(person, torch.tensor([0]), torch.tensor([0]), WORK_PX)
+        else:
+            side, step = TILE_PX + 2 * BORDER_PX, WORK_PX // COARSE_PX
+            cells = rng.choice(len(self.chance), self.tiles, p=self.chance)
+            middles = np.stack([cells // COARSE_PX, cells % COARSE_PX]) * step + rng.integers(-32, 33, (2, self.tiles))
+            rows, columns = torch.from_numpy((middles - side // 2).clip(0, WORK_PX - side))
+            tiles = self._tiles(person, rows, columns, side)
+        skin = skin_of(tiles, tiles.log_albedo, tiles.height_mm, *tiles.surface.split(1, 1))
+        side = tiles.lit.shape[-1]
+        seen = enlarged_tiles(geometry.visibility[None].float() / 255, tiles.row, tiles.column, side, WORK_PX)
+        seen = seen.movedim(1, -1).reshape(-1, len(DIRECTIONS))
+        shown = shade(
+            skin, light.lamps, views_of(tiles, light.camera), light.lamps_seen(seen), light.surroundings, seen
+        )
+        shown = shown.reshape(-1, side, side, 3).movedim(-1, 1)
+        tiles = LitTiles(**{**vars(tiles), "lit": _photographed(shown, rng)})
+        return LitHead(**vars(coarse), tiles=tiles)
+
+    def lit_coarsely(self, person: Person, rng: np.random.Generator) -> LitMap:
+        """What `lit` makes of a person, without the tiles."""
         light = sample_light(rng)
         geometry = person.geometry
         frame = geometry.frame
@@ -331,25 +360,7 @@ class LitHeads(Dataset[LitHead]):
         lit = on(coarse, light).T.reshape(3, COARSE_PX, COARSE_PX).clamp(0, 1)
         sh = fit_harmonics(self.head, lit, normals, self.skin)
         fitted = shading(points, sh).T.reshape(3, COARSE_PX, COARSE_PX)
-
-        if whole:
-            tiles = self._tiles(person, torch.tensor([0]), torch.tensor([0]), WORK_PX)
-        else:
-            side, step = TILE_PX + 2 * BORDER_PX, WORK_PX // COARSE_PX
-            cells = rng.choice(len(self.chance), self.tiles, p=self.chance)
-            middles = np.stack([cells // COARSE_PX, cells % COARSE_PX]) * step + rng.integers(-32, 33, (2, self.tiles))
-            rows, columns = torch.from_numpy((middles - side // 2).clip(0, WORK_PX - side))
-            tiles = self._tiles(person, rows, columns, side)
-        skin = skin_of(tiles, tiles.log_albedo, tiles.height_mm, *tiles.surface.split(1, 1))
-        side = tiles.lit.shape[-1]
-        seen = enlarged_tiles(geometry.visibility[None].float() / 255, tiles.row, tiles.column, side, WORK_PX)
-        seen = seen.movedim(1, -1).reshape(-1, len(DIRECTIONS))
-        shown = shade(
-            skin, light.lamps, views_of(tiles, light.camera), light.lamps_seen(seen), light.surroundings, seen
-        )
-        shown = shown.reshape(-1, side, side, 3).movedim(-1, 1)
-        tiles = LitTiles(**{**vars(tiles), "lit": _photographed(shown, rng)})
-        return LitHead(lit, fitted, normals, person.coarse_albedo.clamp_min(1e-3).log(), sh, light, tiles)
+        return LitMap(lit, fitted, normals, person.coarse_albedo.clamp_min(1e-3).log(), sh, light)
 
     def _tiles(self, person: Person, rows: Tensor, columns: Tensor, side: int) -> LitTiles:
         def cut(x: Tensor, height: int = side, width: int = side) -> Tensor:

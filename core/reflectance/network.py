@@ -36,6 +36,7 @@ WORK_PX = 1024  # texels a side at which the fine network reads skin: a third of
 DARKEST = 1e-3  # of linear light, before its logarithm is taken
 # What the fine network's outputs mean where it says 0: bare skin.
 PLAIN_SPECULAR, PLAIN_ROUGHNESS, PLAIN_TRANSLUCENCY = 0.35, 0.5, 0.45
+TONE_CELLS = 8  # a side, from which the tone of a whole skin is read
 HEIGHT_UNIT_MM = 0.25  # of the fine network's displacement
 
 
@@ -136,8 +137,38 @@ class UNet(nn.Module):
         return self.enlarge(self.exit(functional.silu(x)))
 
 
+class ToneReader(nn.Module):
+    """How much brighter or darker, and of which hue, a whole skin is than it seems: from cells of the map, what is lit,
+    what is left without light, and how far highlights stand out, since shine is as bright on dark skin as on fair. Says
+    nothing until it is trained (`training.train_tone`)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(7 * TONE_CELLS**2, 96), nn.Linear(96, 3)
+        self.dropout = nn.Dropout(0.3)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    @staticmethod
+    def cells(
+        log_lit: Float[Tensor, "B 3 C C"], log_albedo: Float[Tensor, "B 3 C C"], inside: Float[Tensor, "1 1 C C"]
+    ) -> Float[Tensor, "B N"]:
+        """What it reads: means over cells of the skin in them, 0 where there is none."""
+        side = log_lit.shape[-1] // TONE_CELLS
+        share = functional.avg_pool2d(inside, side)
+        both = torch.cat([log_lit, log_albedo], 1) + 1.5
+        means = functional.avg_pool2d(both * inside, side) / share.clamp_min(1e-3)
+        grey = log_lit.mean(1, keepdim=True) + 1.5
+        brightest = functional.max_pool2d(grey * inside - 8 * (1 - inside), side)
+        shine = (brightest - means[:, :3].mean(1, keepdim=True)) * (share > 0.05)
+        return torch.cat([means, shine], 1).flatten(1)
+
+    def forward(self, cells: Float[Tensor, "B N"]) -> Float[Tensor, "B 3"]:
+        return self.last(self.dropout(functional.silu(self.first(cells))))
+
+
 class ReflectanceNet(nn.Module):
-    """Both networks."""
+    """Both networks, and the reader of tones."""
 
     def __init__(self, settings: NetworkSettings | None = None) -> None:
         super().__init__()
@@ -145,6 +176,7 @@ class ReflectanceNet(nn.Module):
         self.place = nn.Parameter(0.1 * torch.randn(1, s.place, COARSE_PX, COARSE_PX))
         self.coarse = UNet(3 + 3 + 3 + 1 + s.place, 3 + s.context, s.coarse_widths, True)
         self.fine = UNet(3 + 3 + 3 + s.context, 3 + 4, s.fine_widths, False, step=2)
+        self.tone = ToneReader()
         self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]  # twice as fast on a CPU
 
     def see_whole(
@@ -167,7 +199,10 @@ class ReflectanceNet(nn.Module):
             inside.expand(count, -1, -1, -1),
         ]
         x = torch.cat([*known, self.place.expand(count, -1, -1, -1)], 1)
-        return self.coarse(x).float().split([3, self.settings.context], 1)
+        change, context = self.coarse(x).float().split([3, self.settings.context], 1)
+        log_albedo = log_light(lit) - log_light(fitted) + change
+        tone = self.tone(ToneReader.cells(log_light(lit), log_albedo, inside)).float()
+        return change + tone[..., None, None], context
 
     def see_tile(
         self,

@@ -45,12 +45,15 @@ from core.reflectance.network import (
     NetworkSettings,
     ReflectanceNet,
     SkinMaps,
+    ToneReader,
+    log_light,
     main_light,
     save_network,
 )
 from core.shading import Light
-from core.synthesis.heads import rest_vertices
+from core.synthesis.heads import as_bytes, rest_vertices, sample_head
 from core.synthesis.shards import MapDataset
+from core.synthesis.skins import SkinSources
 
 CHECKPOINT = "likeness-reflectance-checkpoint-1"
 FINE_MM, SLOPE_MM = 0.05, 0.03  # errors of height, and of its difference between texels, that count as 1
@@ -297,6 +300,73 @@ def train(
                 }
                 save_network(mean, out / "network.safetensors", made)
     return mean.cpu().eval()
+
+
+def train_tone(
+    head: HeadModel,
+    net: ReflectanceNet,
+    geometries: Sequence[Geometry],
+    sources: SkinSources | None,
+    count: int = 4000,
+    first_seed: int = 800_000,
+    report: Callable[[int], None] = lambda done: None,
+) -> dict[str, float]:
+    """Train the reader of tones of a network whose rest is trained and stays: on `count` other people, seen from afar
+    only, so that there can be many. Returns root mean square errors of the log of a whole skin's tone, without it and
+    with it, on a tenth of them that it has not seen."""
+    data = LitHeads(head, [], 1)
+    inside = data.coarse_inside.float()[None, None]
+    net.eval()
+    net.tone.last.weight.data.zero_()
+    net.tone.last.bias.data.zero_()
+    cells, wanted = [], []
+    for i in range(count):
+        made = sample_head(head, first_seed + i, COARSE_PX, sources, normals=False)
+        relief = made.relief
+        surface = torch.stack([as_bytes(m) for m in (relief.specular, relief.roughness, relief.translucency)])
+        geometry = geometries[i % len(geometries)]
+        person = Person.of(made.albedo, relief.displacement_m * 1000, surface, geometry)
+        seen = data.lit_coarsely(person, np.random.default_rng([first_seed, i]))
+        with torch.no_grad():
+            change, _ = net.see_whole(seen.lit[None], seen.fitted[None], seen.normals[None], inside)
+        log_albedo = log_light(seen.lit) - log_light(seen.fitted) + change[0]
+        cells.append(ToneReader.cells(log_light(seen.lit)[None], log_albedo[None], inside)[0])
+        wanted.append(((seen.log_albedo - log_albedo) * data.skin).sum((1, 2)) / data.skin.sum())
+        report(i + 1)
+    return fit_tone_reader(net.tone, torch.stack(cells), torch.stack(wanted))
+
+
+def fit_tone_reader(
+    reader: ToneReader, cells: Float[Tensor, "N C"], wanted: Float[Tensor, "N 3"], steps: int = 3000, seed: int = 0
+) -> dict[str, float]:
+    """Fit a reader to what it should say; as it was when it erred least on the last tenth. See `train_tone`."""
+    torch.manual_seed(seed)
+    kept = max(len(cells) // 10, 1)
+    train_x, train_y, test_x, test_y = cells[:-kept], wanted[:-kept], cells[-kept:], wanted[-kept:]
+    # Inputs of unit spread; afterwards that is part of the first layer.
+    mean, spread = train_x.mean(0), train_x.std(0).clamp_min(0.05)
+    optimiser = torch.optim.AdamW(reader.parameters(), lr=2e-3, weight_decay=0.02)
+    best, state = float("inf"), {k: v.clone() for k, v in reader.state_dict().items()}
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = 2e-3 * _schedule(step, steps)
+        chosen = torch.randint(len(train_x), (128,))
+        reader.train()
+        error = reader((train_x[chosen] - mean) / spread) - train_y[chosen]
+        optimiser.zero_grad()
+        error.square().mean().backward()
+        optimiser.step()
+        if step % 50 == 49 or step + 1 == steps:
+            reader.eval()
+            with torch.no_grad():
+                off = float((reader((test_x - mean) / spread) - test_y).square().mean().sqrt())
+            if off < best:
+                best, state = off, {k: v.clone() for k, v in reader.state_dict().items()}
+    state["first.bias"] = state["first.bias"] - state["first.weight"] @ (mean / spread)
+    state["first.weight"] = state["first.weight"] / spread
+    reader.load_state_dict(state)
+    reader.eval()
+    return {"without": float(test_y.square().mean().sqrt()), "with": best}
 
 
 def _batches(
