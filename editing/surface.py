@@ -49,14 +49,15 @@ LEVELLED: tuple[tuple[tuple[str, ...], float], ...] = (
     (("sag",), FOLD_MM),
 )
 BUMPS = ("moles", "blemishes")
-BUMP_MM = 0.06  # height above which something is a bump and no bulge beside a line
+BUMP_MM = 0.06  # height at which something is a bump for sure; at half of it, it may be a bulge beside a line
+SHALLOW_MM = 0.015  # depth from which a groove has little say in where its surroundings lie
 DEEPER = 0.8  # by which a photo's own lines deepen where wrinkles rise from none to most
 LINES_MM = (0.05, 0.20)  # depth from which, and from which without doubt, a groove is a line and no pit
 KNOWN_SHARE = 0.25  # of the painter's relief, root mean square, by which the own may differ and still be the painter's
 # Of the change of a photo's oiliness: the maps of a photo's skin vary less over the face than the painter's.
 GLOSS = 1.6
 RATIO_FLOOR = 0.05  # of specular albedo and translucency, where a ratio of them is taken
-HAIR_ROUGHNESS = (0.62, 0.75)  # from where on, and without doubt, a map's roughness is hair's
+HAIR_SHARE = (0.05, 0.3)  # of the specular albedo of bare skin that is missing: from where on, and for sure, hair
 # Depth of what expressions fold, over that of the deepest, on the smoothest skin and on the most lined.
 FOLD_DEPTH = (0.62, 1.0)
 
@@ -91,7 +92,7 @@ def edited_surface(head: HeadModel, subject: Subject, drawn: Drawn, detail: floa
     removed: Mapping[str, float] = {}
     if not known:
         removed = {n: 1 - new[n] / old[n] for n in (*DRAWN, *SPOTS) if old[n] > LEAST_AMOUNT and new[n] < old[n]}
-    found |= _reflectance(head, subject, before, after, features, {} if subject.exact else removed)
+    found |= _reflectance(head, subject, before, after, features, removed)
     if quick:
         return found
     rise = 0.0 if known else max(new["wrinkles"] - old["wrinkles"], 0.0)
@@ -189,17 +190,17 @@ def _reflectance(
     features: Features,
     removed: Mapping[str, float],
 ) -> dict[str, Tensor]:
-    """Specular albedo, roughness and translucency, as far as they change. What mirrors or lets through little to begin
-    with, hair, changes in proportion."""
+    """Specular albedo, roughness and translucency, as far as they change. What of a photo mirrors or lets
+    through little to begin with, hair, changes in proportion."""
     materials = subject.avatar.materials
     shaved = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
     bald = None
-    if shaved > 0:
-        size = len(features.wrinkles)
-        rough = at_size(materials.skin_roughness[0].float() / 255, size)
-        low, high = HAIR_ROUGHNESS
-        bald = shaved * at_size(canvas_of(head, size).masks["beard"], size).clamp(0, 1)
-        bald = bald * ((rough - low) / (high - low)).clamp(0, 1) * (1 - features.beard)
+    if shaved > 0 and materials.skin_specular is not None:
+        size, (low, high) = len(features.wrinkles), HAIR_SHARE
+        shown = at_size(materials.skin_specular[0].float() / 255, size)
+        missing = 1 - shown / after[1].clamp_min(RATIO_FLOOR)
+        bald = shaved * at_size(canvas_of(head, 512).masks["beard"], size).clamp(0, 1)
+        bald = bald * ((missing - low) / (high - low)).clamp(0, 1) * (1 - features.beard)
     found: dict[str, Tensor] = {}
     for row, name in enumerate(("skin_specular", "skin_roughness", "skin_translucency"), start=1):
         own = getattr(materials, name)
@@ -208,7 +209,7 @@ def _reflectance(
         size = own.shape[-1]
         start, end = before[row : row + 1], after[row : row + 1]
         value = own.float() / 255
-        if name == "skin_roughness":
+        if name == "skin_roughness" or subject.exact:
             value = value + _enlarged(end - start, size)
         else:
             value = value * _enlarged((end + RATIO_FLOOR) / (start + RATIO_FLOOR), size)
@@ -248,7 +249,8 @@ def _levelled(
             height = height - share * bare * _furrows(height, scale_mm)
     share = max((removed.get(name, 0.0) for name in BUMPS), default=0.0)
     if share > 0:
-        height = height - share * bare * (height - smoothed(height[None], SPOT_MM)[0] - BUMP_MM).clamp_min(0)
+        bump = height - _level(height, SPOT_MM)
+        height = height - share * bare * bump * ((2 * bump - BUMP_MM) / BUMP_MM).clamp(0, 1)
     shaved = max((removed.get(name, 0.0) for name in HAIRS), default=0.0)
     if shaved > 0:
         beard = at_size(canvas_of(head, 512).masks["beard"], size).clamp(0, 1) * skin_mask(head, size)
@@ -266,10 +268,20 @@ def _levelled(
 
 def _furrows(height_mm: Float[Tensor, "U U"], scale_mm: float) -> Float[Tensor, "U U"]:
     """What lies below its surroundings, and above them as far as the skin that such a groove displaces does."""
-    off = height_mm - smoothed(height_mm[None], scale_mm)[0]
-    depth = (-off).clamp_min(0)
-    beside = BULGE * smoothed(depth[None], BULGE_MM)[0]
+    off = height_mm - _level(height_mm, scale_mm)
+    beside = BULGE * smoothed(-off[None].clamp(max=0), BULGE_MM)[0]
     return torch.minimum(off, beside)
+
+
+def _level(height_mm: Float[Tensor, "U U"], scale_mm: float) -> Float[Tensor, "U U"]:
+    """Where the surface would lie without grooves and bumps: its mean, in which what stands out has little say."""
+    level = smoothed(height_mm[None], scale_mm)[0]
+    for _ in range(2):
+        off = height_mm - level
+        weight = 1 / (1 + (off.clamp(max=0) / SHALLOW_MM).square() + (off.clamp_min(0) / BUMP_MM).square())
+        above, total = smoothed(torch.stack([weight * height_mm, weight]), scale_mm)
+        level = above / total
+    return level
 
 
 def _normals(head: HeadModel, subject: Subject, made: Int16[Tensor, "1 U U"]) -> dict[str, UInt8[Tensor, "3 U U"]]:
