@@ -164,7 +164,7 @@ def _lamps_of(radiance: Tensor, count: int) -> tuple[Tensor, list[tuple[Tensor, 
                 return radiance, lamps
             middle = functional.normalize((weight[..., None] * towards).sum(dim=(0, 1)), dim=0)
         color = (radiance[0] * share * angle).sum(dim=(1, 2)) / math.pi
-        if float(color.mean()) < LEAST_LAMP * mean:
+        if float(color.detach().mean()) < LEAST_LAMP * mean:
             return radiance, lamps
         distance = torch.acos((towards @ middle).clamp(-1, 1))
         # A disc's mean square distance from its middle is half its radius squared.

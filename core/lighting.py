@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from core.render import irradiance_basis
+from core.shading import irradiance_basis
 
 _LUMA = (0.2126, 0.7152, 0.0722)
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from core.render import NEAR_M, front_facing
+from core.raster import NEAR_M, front_facing
 
 
 @torch.no_grad()

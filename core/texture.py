@@ -33,7 +33,7 @@ from core.lighting import Tone, TonePalette, constant_light, shading
 from core.materials import Materials, paint_eye, paint_lashes, paint_mouth
 from core.mesh import vertex_normals
 from core.photo import Photo
-from core.render import fragments
+from core.raster import fragments
 from core.synthesis.painting import SkinLook, enlarge, paint_roughness, paint_skin, skin_tone
 
 # Loops of mediapipe's face mesh (its published topology), in order around each feature; "right" is the person's own.

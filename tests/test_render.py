@@ -917,16 +917,17 @@ def test_the_lit_map_has_the_gradients_of_central_differences(diffusion: bool) -
 
 
 def test_diffusion_blurs_red_the_farthest_and_loses_no_light() -> None:
-    """A line of light over the tiny head's map comes out wider, red most, and with the same sum."""
+    """The lit map of a head of 1 cm, whose texels are about as large as the blur, comes out softer, red most."""
     head, size = tiny_head(), 128
+    vertices = 0.1 * head.template.double()[None]
     one = torch.ones(1, 1, size, size, dtype=F64)
     maps = SkinMaps(one.expand(-1, 3, -1, -1), one, translucency=0.5 * one)
     light = replace(all_light(), reflections=None)
-    sharp, soft = (render_uv(head, head.template.double()[None], maps, light, diffusion=on) for on in (False, True))
+    sharp, soft = (render_uv(head, vertices, maps, light, shadows=False, diffusion=on) for on in (False, True))
     inside = atlas_lookup(head, size).inside
     change = (soft - sharp).abs()[0][:, inside].mean(dim=1)
     assert change[0] > change[1] > change[2] > 0
-    assert torch.allclose(soft[0][:, inside].mean(dim=1), sharp[0][:, inside].mean(dim=1), rtol=0.02)
+    assert torch.allclose(soft[0][:, inside].mean(dim=1), sharp[0][:, inside].mean(dim=1), rtol=0.03)
 
 
 def test_maps_of_the_skin_change_the_skin_alone() -> None:
@@ -946,7 +947,7 @@ def test_maps_of_the_skin_change_the_skin_alone() -> None:
     plain = picture()
     for name, brighter in (("skin_specular", True), ("skin_translucency", True), ("skin_occlusion", False)):
         changed = picture(**{name: full if brighter else full // 4})
-        assert torch.equal(changed[:, ~skin], plain[:, ~skin]), name
+        assert torch.allclose(changed[:, ~skin], plain[:, ~skin], atol=1e-5), name
         difference = (changed - plain)[:, skin]
         assert (difference >= -2e-3).all() if brighter else (difference <= 2e-3).all(), name
         assert difference.abs().mean() > 2e-3, name

@@ -17,7 +17,7 @@ from core.atlas import atlas_lookup, interpolate, positions
 from core.color import linear_to_srgb, luminance, srgb_to_linear
 from core.head import PARTS, HeadModel
 from core.mesh import vertex_normals
-from core.render import light_visibility
+from core.occlusion import light_visibility
 
 # As `core.texture.unwrap` trusts a photo: fully up to this angle between the surface and the line of sight, then less.
 SURE_DEG, LOST_DEG = 50.0, 78.0
