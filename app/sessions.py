@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # A visitor whose connection broke without a goodbye is forgotten after this long.
 IDLE_S = 2 * 3600
-# The maps of a photo's head weigh about 9 MB here, with all of its detail 19, those of a random one 8. Of more visitors
-# than this, whoever has been idle longest is forgotten first.
-VISITORS = 64
+# The maps of a photo's head with its detail weigh 19 MB here, of a random head 7; a visitor may have one of each, and
+# four files of 2.3 MB in `Files`. Of more visitors than this, whoever has been idle longest is forgotten first.
+VISITORS = 40
 # Edits that can be undone.
 HISTORY = 100
 # What words have read of a head is some 30 MB: it is kept for the visitors who were here last.
