@@ -58,6 +58,8 @@ KNOWN_SHARE = 0.25  # of the painter's relief, root mean square, by which the ow
 GLOSS = 1.6
 RATIO_FLOOR = 0.05  # of specular albedo and translucency, where a ratio of them is taken
 HAIR_SHARE = (0.05, 0.3)  # of the specular albedo of bare skin that is missing: from where on, and for sure, hair
+# The same as a mean over so many millimetres, in which lines and pits, which mirror less as well, hardly count.
+OWN_HAIR, HAIR_MM = (0.2, 0.4), 3.0
 # Depth of what expressions fold, over that of the deepest, on the smoothest skin and on the most lined.
 FOLD_DEPTH = (0.62, 1.0)
 
@@ -99,7 +101,8 @@ def edited_surface(head: HeadModel, subject: Subject, drawn: Drawn, detail: floa
     own = materials.skin_displacement
     height = _metres(own) * 1000
     if detail != 1 or removed or rise:
-        height = _levelled(head, height, features, removed, rise, detail)
+        bare = bare_skin(head, features, len(height)) * (1 - _own_hair(head, materials.skin_specular, len(height)))
+        height = _levelled(head, height, bare, features, removed, rise, detail)
     height = height + _enlarged(after[:1] - before[:1], own.shape[-1])[0]
     made = (height / 1000 / DISPLACEMENT_UNIT_M).round().clamp(-32767, 32767).to(torch.int16)[None]
     if torch.equal(made, own):
@@ -230,19 +233,28 @@ def bare_skin(head: HeadModel, features: Features, size: int) -> Float[Tensor, "
     return skin_mask(head, size) * (1 - (2 * smoothed(at_size(hidden, size)[None], LINE_MM)[0]).clamp(0, 1))
 
 
+def _own_hair(head: HeadModel, specular: UInt8[Tensor, "1 S S"] | None, size: int) -> Float[Tensor, "U U"] | float:
+    """Where a head's own map shows hair, 0..1, which mirrors far less than skin; a guess's brows need not be there."""
+    if specular is None:
+        return 0.0
+    shown, skin = specular[0].float() / 255, skin_mask(head, specular.shape[-1])
+    missing = 1 - shown / shown[skin > 0.9].median().clamp_min(RATIO_FLOOR)
+    low, high = OWN_HAIR
+    return at_size(((smoothed(missing.clamp_min(0)[None], HAIR_MM)[0] - low) / (high - low)).clamp(0, 1), size)
+
+
 def _levelled(
     head: HeadModel,
     height_mm: Float[Tensor, "U U"],
+    bare: Float[Tensor, "U U"],
     features: Features,
     removed: Mapping[str, float],
     rise: float,
     detail: float,
 ) -> Float[Tensor, "U U"]:
     """A head's own relief with its grooves, pits and bumps level with their surroundings as far as they are `removed`,
-    its lines deeper by the `rise` of wrinkles, and its fine pattern `detail` times as strong."""
-    size = len(height_mm)
-    bare = bare_skin(head, features, size)
-    height = height_mm
+    its lines deeper by the `rise` of wrinkles, and its fine pattern `detail` times as strong; where it is `bare`."""
+    size, height = len(height_mm), height_mm
     for names, scale_mm in LEVELLED:
         share = max((removed.get(name, 0.0) for name in names), default=0.0)
         if share > 0:
