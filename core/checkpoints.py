@@ -81,6 +81,14 @@ WEIGHTS: dict[str, WeightsFile] = {
         how_to_get="restore it from the repository, or run `python -m recipes.train_albedo`",
         without_it="Random heads, saved heads and exports still work.",
     ),
+    "reflectance": WeightsFile(
+        file="reflectance.safetensors",
+        feature="the networks that find how a skin takes light, and its relief",
+        licence="CC0-1.0 (trained on our own synthetic heads)",
+        sha256="0686d3c24bf0b4fd37262ba897114b6fe060590ee71737c9248813eafc33c608",
+        how_to_get="restore it from the repository, or run `python -m recipes.train_reflectance`",
+        without_it="Heads without detail, random heads, saved heads and exports still work.",
+    ),
     "edit_oracles": WeightsFile(
         file="edit_oracles.safetensors",
         feature="the judges that text edits are evaluated by",

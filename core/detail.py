@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from core.atlas import interpolate
 from core.avatar import Avatar
+from core.color import linear_to_srgb, srgb_to_linear
 from core.displacement import refine_relief
 from core.head import HeadModel, load_head
 from core.key_expressions import draw_wrinkles, near_neutral
@@ -25,9 +26,14 @@ from core.materials import DISPLACEMENT_UNIT_M, Materials
 from core.occlusion import ambient_occlusion
 from core.quality import Finding
 from core.reflectance.estimate import WORK_PX, softened_normals, understand, written
-from core.reflectance.lit_heads import softened
+from core.reflectance.lit_heads import skin_for_light, softened
+from core.texture import skin_mask
 
 OCCLUSION_PX = 512
+COLOUR_PX = 128  # of the map on which tones are compared
+# Texels of that map over which the found albedo gives way to hair, and how fast.
+BESIDE_HAIR, BESIDE_SHARE = 2.5, 2.5
+HUE_SHARE = 0.5
 WRINKLES_PX = 512
 STAGES = ("reflectance", "relief", "wrinkles")  # what `detailed` does, in this order
 # How lined a face is, from the mean depth of its furrows, micrometres: of smooth and of deeply lined synthetic skins.
@@ -103,7 +109,7 @@ def _from_light(
     lap(STAGES[1])
     return replace(
         materials,
-        skin_albedo=materials.skin_albedo if materials.skin_photo is None else maps.albedo,
+        skin_albedo=_in_tone(head, maps.albedo, materials.skin_albedo, materials.skin_photo is not None),
         skin_roughness=maps.roughness,
         skin_normal=maps.normal,
         skin_diffuse_normal=maps.diffuse_normal,
@@ -111,6 +117,29 @@ def _from_light(
         skin_translucency=maps.translucency,
         skin_displacement=maps.displacement,
     )
+
+
+def _in_tone(
+    head: HeadModel, found: UInt8[Tensor, "3 U U"], before: UInt8[Tensor, "3 U U"], lit: bool
+) -> UInt8[Tensor, "3 U U"]:
+    """The found albedo as a change of lightness and by half of hue (`HUE_SHARE`), its mean the one that reconstruction
+    settled on, which has seen the whites of the eyes as well: a head that is on show does not change its colour, and
+    networks that saw paintings mistake hues on photos before they mistake shadows. Hair and brows, which they have seen
+    painted only, stay as they were; so does what was no photo."""
+    if not lit:
+        return before
+    ours, theirs = (srgb_to_linear(m.float() / 255).clamp_min(1e-3).log() for m in (before, found))
+    lighter = (theirs - ours).mean(0, keepdim=True)
+    change = lighter + HUE_SHARE * (theirs - ours - lighter)
+    weight = skin_for_light(head, COLOUR_PX)
+    mean = (functional.adaptive_avg_pool2d(change, COLOUR_PX) * weight).sum((1, 2)) / weight.sum()
+    change = change - mean[:, None, None]
+    # The mask's border is a line; the seam should not be one.
+    brows = interpolate(head, head.region("brows")[:, None].float(), COLOUR_PX)[..., 0]
+    hairy = softened(torch.maximum(1 - skin_mask(head, COLOUR_PX), brows), BESIDE_HAIR)
+    bare = functional.interpolate((1 - BESIDE_SHARE * hairy).clamp(0, 1)[None, None], size=ours.shape[1:],
+                                  mode="bilinear")[0]  # fmt: skip
+    return (linear_to_srgb((ours + bare * change).exp().clamp(0, 1)) * 255).round().to(torch.uint8)
 
 
 def lined(head: HeadModel, displacement_m: Float[Tensor, "U U"]) -> float:
