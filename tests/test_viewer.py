@@ -23,6 +23,7 @@ from core import pipeline
 from core.avatar import Avatar
 from core.gltf import glb_bytes
 from core.head import load_head
+from core.key_expressions import draw_wrinkles
 from recipes.screens import BROWSER_ARGUMENTS
 from tests.running_app import CHROMIUM, PATIENCE_S
 
@@ -86,6 +87,62 @@ def avatar() -> Avatar:
     return pipeline.generate(1)
 
 
+def with_all_maps(avatar: Avatar) -> Avatar:
+    """A head whose skin has every map at 1024 px: even ones, but for a relief of upright waves, and wrinkles."""
+    side = 1024
+
+    def even(value: int) -> torch.Tensor:
+        return torch.full((1, side, side), value, dtype=torch.uint8)
+
+    slope = 60 * torch.sin(torch.arange(side) * 0.4).expand(1, side, side)
+    normal = torch.cat([128 + slope, torch.full_like(slope, 128), (127**2 - slope**2).sqrt() + 128])
+    albedo = torch.nn.functional.interpolate(avatar.materials.skin_albedo[None].float(), (side, side))[0]
+    maps = replace(
+        avatar.materials,
+        skin_albedo=albedo.to(torch.uint8),
+        skin_normal=normal.round().to(torch.uint8),
+        skin_diffuse_normal=None,
+        skin_specular=even(89),
+        skin_roughness=even(115),
+        skin_translucency=even(128),
+        skin_occlusion=even(230),
+        skin_displacement=torch.zeros(1, side, side, dtype=torch.int16),
+        skin_wrinkles=draw_wrinkles(load_head(), 1.0, 1, torch.zeros(512, 512), 512),
+    )
+    return replace(avatar, materials=maps)
+
+
+def without_maps(avatar: Avatar) -> Avatar:
+    """A head as it is before its detail: colour and roughness."""
+    kinds = ("normal", "diffuse_normal", "specular", "translucency", "occlusion", "displacement", "wrinkles")
+    return replace(avatar, materials=replace(avatar.materials, **{f"skin_{kind}": None for kind in kinds}))
+
+
+def rgbe(pixels: np.ndarray) -> bytes:
+    """Radiance's format, without run lengths (Ward 1991)."""
+    height, width, _ = pixels.shape
+    exponent = np.ceil(np.log2(pixels.max(axis=2) + 1e-9)) + 1
+    mantissa = np.floor(pixels / np.exp2(exponent)[..., None] * 256)
+    data = np.concatenate([mantissa, exponent[..., None] + 128], axis=2).astype(np.uint8)
+    return f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n".encode() + data.tobytes()
+
+
+def room() -> np.ndarray:
+    """Dim surroundings, red before the face (in the middle), green to the person's right (on the right)."""
+    pixels = np.full((32, 64, 3), 0.05)
+    pixels[:, 24:40] = (4.0, 0.05, 0.05)
+    pixels[:, 44:52] = (0.05, 6.0, 0.05)
+    return pixels
+
+
+HDR = {
+    "room": rgbe(room()),
+    "torn": rgbe(room())[:2000],
+    "vast": b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 8192 +X 16384\n" + bytes(4),
+    "notes": b"Buy milk.",
+}
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory, avatar: Avatar) -> Iterator[str]:
     """A server of the static files, two heads, the first with its mouth open, something that is no head, a photo."""
@@ -97,6 +154,10 @@ def address(tmp_path_factory: pytest.TempPathFactory, avatar: Avatar) -> Iterato
     index = load_head().expression_names.index("jawOpen")
     open_mouthed = replace(avatar, expression=avatar.expression.index_fill(0, torch.tensor(index), 0.8))
     (folder / "open.glb").write_bytes(glb_bytes(load_head(), open_mouthed, texture_px=256))
+    (folder / "plain.glb").write_bytes(glb_bytes(load_head(), without_maps(avatar), texture_px=256))
+    (folder / "full.glb").write_bytes(glb_bytes(load_head(), with_all_maps(avatar)))
+    for name, data in HDR.items():
+        (folder / f"{name}.hdr").write_bytes(data)
     (folder / "broken.glb").write_bytes((folder / "a.glb").read_bytes()[:5000])
     Image.new("RGB", (300, 400), (180, 40, 200)).save(folder / "photo.png")
 
@@ -558,8 +619,7 @@ def test_lights_and_tone_mappings_look_different(stage: Stage) -> None:
     pictures = []
     for change in (
         {},
-        {"preset": "daylight"},
-        {"preset": "dramatic"},
+        *({"preset": name} for name in ("daylight", "dramatic", "sunset", "overcast", "neon")),
         {"yaw_deg": 90},
         {"pitch_deg": 50},
         {"key": 0},
@@ -575,3 +635,175 @@ def test_lights_and_tone_mappings_look_different(stage: Stage) -> None:
             assert np.abs(pictures[-1] - other).mean() > 0.2, change
     stage.say("set_light", **LIGHT)
     assert differ(stage.picture(), pictures[0]) == 0
+
+
+# ------------------------------------------------------------------------------------------------- the skin's detail
+
+REST = {"normal": 1, "wrinkles": 1, "scattering": 1, "shine": 1}
+# Bounds on what a picture takes, with the little room that a small change may need: 15 draw calls and 37.7 MB when they
+# were set. An integrated graphics card of 2015 draws hundreds of calls within a frame.
+CALLS, CALLS_WITH_SHADOWS, TEXTURE_BYTES = 10, 34, 48e6
+
+
+def test_brows_that_rise_fold_the_forehead_within_a_frame(stage: Stage) -> None:
+    brows = {name: 1 for name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")}
+    stage.load("full")
+    stage.say("set_view", yaw_deg=0, pitch_deg=0, zoom=1)
+    rest = stage.picture()
+    drawn = stage.rest()
+    stage.say("set_expression", weights=brows, own=False)
+    stage.frames(2)
+    assert stage.statistics["pictures"] == drawn + 1
+    folded = stage.picture()
+    stage.say("set_detail", **REST | {"wrinkles": 0})
+    smooth = stage.picture()
+    rows, _ = np.nonzero(np.abs(folded - smooth).max(axis=2) > 12)
+    assert len(rows) > 300
+    # Above the eyes, which are in the middle of the head; the shape is the same either way.
+    head = np.nonzero(smooth[..., 3])[0]
+    assert np.quantile(rows, 0.95) < (head.min() + head.max()) / 2
+    assert differ(folded[..., 3:], smooth[..., 3:]) == 0
+    # Twice as deep, further from smooth.
+    stage.say("set_detail", **REST | {"wrinkles": 2})
+    assert np.abs(stage.picture() - smooth).sum() > 1.3 * np.abs(folded - smooth).sum()
+    stage.say("set_detail", **REST)
+    stage.say("set_expression", weights={}, own=False)
+    assert differ(stage.picture(), rest) == 0
+
+
+def test_every_strength_of_the_skin_shows_and_comes_back(stage: Stage) -> None:
+    stage.load("full")
+    stage.say("set_view", yaw_deg=30, pitch_deg=0, zoom=1.6)
+    rest = stage.picture()
+    for key in ("normal", "scattering", "shine"):
+        for value in (0, 2):
+            stage.say("set_detail", **REST | {key: value})
+            assert np.abs(stage.picture() - rest)[rest[..., 3] > 0].mean() > 0.25, (key, value)
+    # Without relief the waves of the map are gone: neighbours are more alike.
+    stage.say("set_detail", **REST | {"normal": 0})
+    flat = stage.picture()
+    face = np.s_[250:450, 400:560, :3]
+    assert np.abs(np.diff(flat[face], axis=1)).mean() < 0.8 * np.abs(np.diff(rest[face], axis=1)).mean()
+    # More light below the surface: redder where it turns away from the light, never less.
+    stage.say("set_detail", **REST | {"scattering": 2})
+    more = stage.picture()
+    assert (more - rest)[..., 0][rest[..., 3] > 0].mean() > (more - rest)[..., 2][rest[..., 3] > 0].mean()
+    stage.say("set_detail", **REST)
+    assert differ(stage.picture(), rest) == 0
+
+
+def test_a_map_is_shown_unlit_on_the_head_and_flat_over_the_stage(stage: Stage) -> None:
+    assert stage.load("plain")["maps"] == ["albedo", "roughness"]
+    loaded = stage.load("full")
+    assert set(loaded["maps"]) == {"albedo", "normal", "diffuse_normal", "specular", "roughness", "translucency",
+                                   "occlusion", "wrinkles"}  # fmt: skip
+    surface = stage.picture()
+    for name, value in (("roughness", 115), ("translucency", 128), ("occlusion", 230)):
+        stage.say("set_map", map=name, flat=False)
+        stage.say("set_light", **LIGHT | {"preset": "neon"})
+        picture = stage.picture()
+        # What the map says is what most of the head shows, whatever the light.
+        shown = np.median(picture[picture[..., 3] == 255][:, :3], axis=0)
+        assert np.abs(shown - value).max() <= 3, name
+    stage.say("set_light", **LIGHT)
+    dialog = stage.viewer.get_by_role("dialog")
+    assert dialog.count() == 0
+    stage.say("set_map", map="wrinkles", flat=True)
+    dialog.wait_for()
+    assert dialog.get_attribute("aria-label") == "Wrinkles, laid flat"
+    zoom = dialog.locator("output")
+    whole = zoom.inner_text()
+    # The keys are the map's at once.
+    stage.page.keyboard.press("+")
+    assert zoom.inner_text() != whole
+    stage.page.keyboard.press("0")
+    assert zoom.inner_text() == whole
+    stage.page.mouse.move(250, 200)
+    stage.page.mouse.wheel(0, -400)
+    stage.viewer.wait_for_function(f"document.querySelector('#atlas output').textContent !== {json.dumps(whole)}")
+    # Another map is seen at the same place, one that the head has not is not seen.
+    near = zoom.inner_text()
+    stage.say("set_map", map="normal", flat=True)
+    stage.frames()
+    assert dialog.get_attribute("aria-label") == "Normals, laid flat"
+    assert float(zoom.inner_text().split()[0]) == pytest.approx(float(near.split()[0]) / 2, abs=2)
+    stage.page.keyboard.press("Escape")
+    assert stage.wait_for("map_shown", 1) == {"type": "map_shown", "map": "normal", "flat": False}
+    assert dialog.count() == 0
+    stage.say("set_map", map="normal", flat=True)
+    stage.viewer.get_by_role("button", name="Close the map").click()
+    assert dialog.count() == 0
+    stage.say("set_map", map="", flat=False)
+    assert differ(stage.picture(), surface) == 0
+    # A head without it keeps its surface.
+    stage.load("plain")
+    plain = stage.picture()
+    stage.say("set_map", map="specular", flat=True)
+    assert differ(stage.picture(), plain) == 0
+    assert dialog.count() == 0
+
+
+def test_own_surroundings_light_the_head_from_where_they_shine(stage: Stage) -> None:
+    stage.load("full")
+    stage.say("set_light", **LIGHT | {"key": 0})
+    preset = stage.picture()
+    stage.say("set_surroundings", url=f"{stage.address}/room.hdr", name="room.hdr")
+    assert stage.wait_for("surroundings_set", 1) == {"type": "surroundings_set", "name": "room.hdr", "problem": None}
+    lit = stage.picture()
+    height, width, _ = lit.shape
+    # Red before the face; green from the person's right, the left of the picture.
+    red, green, blue = lit[height // 3 : height // 2, width * 9 // 20 : width * 11 // 20, :3].mean(axis=(0, 1))
+    assert red > green + 20 and red > blue + 20
+    inside = lit[..., 3] == 255
+    columns = np.nonzero(inside.any(axis=0))[0]
+    middle = (columns[0] + columns[-1]) // 2
+    share = lit[..., 1] / np.maximum(lit[..., :3].sum(axis=2), 1)
+    assert share[:, :middle][inside[:, :middle]].mean() > share[:, middle:][inside[:, middle:]].mean() + 0.03
+    # Turned by half a turn it shines from behind.
+    stage.say("set_light", **LIGHT | {"key": 0, "environment_yaw_deg": 180})
+    assert stage.picture()[inside][:, 0].mean() < 0.8 * lit[inside][:, 0].mean()
+    stage.say("set_light", **LIGHT | {"key": 0})
+    for count, (name, word) in enumerate((("torn", "damaged"), ("vast", "16384"), ("notes", "no .hdr")), 2):
+        stage.say("set_surroundings", url=f"{stage.address}/{name}.hdr", name=f"{name}.hdr")
+        problem = stage.wait_for("surroundings_set", count)["problem"]
+        assert word in problem and problem.startswith(f"{name}.hdr") and problem.endswith(".")
+        assert differ(stage.picture(), lit) == 0
+    stage.say("set_surroundings", url=None, name="")
+    assert differ(stage.picture(), preset) == 0
+
+
+def test_a_picture_takes_few_draw_calls_and_little_memory(stage: Stage) -> None:
+    stage.load("full")
+    stage.rest()
+    for preset in ("studio", "daylight", "dramatic", "sunset", "overcast", "neon"):
+        stage.say("set_light", **LIGHT | {"preset": preset})
+        stage.rest()
+        assert 6 < stage.statistics["calls"] <= CALLS_WITH_SHADOWS
+        assert stage.statistics["texture_bytes"] <= TEXTURE_BYTES
+    # The camera turns without drawing any shadow anew.
+    stage.say("set_view", yaw_deg=20, pitch_deg=0, zoom=1)
+    stage.viewer.locator("canvas").first.focus()
+    stage.page.keyboard.press("ArrowRight")
+    drawn = stage.rest()
+    assert stage.statistics["calls"] <= CALLS
+    stage.page.wait_for_timeout(1000)
+    assert stage.rest() == drawn
+
+
+def test_detail_that_arrives_changes_the_skin_and_nothing_else(stage: Stage) -> None:
+    stage.load("plain")
+    stage.say("set_view", yaw_deg=25, pitch_deg=5, zoom=1.3)
+    stage.say("set_expression", weights={"jawOpen": 0.5}, own=True)
+    stage.say("set_pose", yaw_deg=10, pitch_deg=0, roll_deg=0)
+    stage.say("set_map", map="wrinkles", flat=False)
+    before, view = stage.picture(), stage.viewer.evaluate("likenessViewer.view")
+    stage.load("full")
+    after = stage.picture()
+    # The map that was asked for is there now.
+    stage.say("set_map", map="", flat=False)
+    surface = stage.picture()
+    assert differ(after, surface) > 0.05
+    assert stage.viewer.evaluate("likenessViewer.view") == view
+    assert differ(before[..., 3:], surface[..., 3:]) < 0.001
+    assert np.abs(before - surface).mean() > 0.2
+    assert stage.statistics["heads"] == 1

@@ -14,8 +14,8 @@ const LIMITS = { key: [0, 3], environment: [0, 3], exposure: [0.25, 4] };
 // Lamps and shadow maps: metres from the middle of the head, and around it.
 const LAMP_DISTANCE_M = 2;
 const SHADOW_REACH_M = 0.25;
-// three.js has the middle of a picture of the surroundings to the side; ours is before the face.
-const OWN_YAW_DEG = 90;
+// three.js has the middle of a picture of the surroundings to the side; ours is before the face, as in core/environment.
+const OWN_YAW_DEG = -90;
 
 export const TONE_MAPPINGS = {
   // Khronos' neutral leaves base colours as they are below the highlights: skin keeps its tone.
