@@ -64,7 +64,7 @@ export const PRESETS = {
   sunset: {
     label: "Sunset",
     lamps: [
-      { yaw_deg: 54, pitch_deg: 13, color: 0xffc590, intensity: 2.5, shadow: 0.8, softness: 6 },
+      { yaw_deg: 54, pitch_deg: 13, color: 0xffd3a8, intensity: 2.5, shadow: 0.8, softness: 6 },
       { yaw_deg: -140, pitch_deg: 30, color: 0xc3b4ff, intensity: 1.2, shadow: 1, softness: 9 },
     ],
     sky: 0x6d7aa8,

@@ -249,7 +249,7 @@ export class Viewer {
       this.#controls.target.copy(target);
       this.#place(to);
     }
-    this.requestRender();
+    this.#requestView();
   }
 
   /** Where the camera stands: {yaw_deg, pitch_deg, zoom}. */
