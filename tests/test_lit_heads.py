@@ -110,7 +110,7 @@ def test_a_head_hides_what_is_behind_it(person: Person, head: HeadModel) -> None
     seen = person.geometry.visibility.float() / 255
     from_behind = DIRECTIONS[:, 2] < -0.9
     face = skin_for_light(head, COARSE_PX) > 0.9
-    assert seen[from_behind][:, face].mean() < 0.05
+    assert seen[from_behind][:, face].mean() < 0.1
     assert seen[DIRECTIONS[:, 2] > 0.9][:, face].mean() > 0.9
     # Insides count as if they were open: no photo shows them, and what completes them knows no shadow.
     assert float(seen.mean(0)[atlas_lookup(head, COARSE_PX).inside].min()) > 0.08
