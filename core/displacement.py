@@ -101,7 +101,7 @@ def refine_relief(
 
 def _window_of(weight: Float[Tensor, "U U"]) -> tuple[slice, slice]:
     """Rows and columns in which there is any weight, and a margin; the whole map where there is none."""
-    there = torch.nonzero(weight > 0)
+    there = torch.nonzero(weight > 0.02)
     if not len(there):
         return slice(0, len(weight)), slice(0, len(weight))
     low, high = (there.amin(0) - MARGIN_PX).clamp_min(0).tolist(), (there.amax(0) + MARGIN_PX + 1).tolist()

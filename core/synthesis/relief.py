@@ -270,8 +270,8 @@ def _whole_steps(key: SameHead, size: int) -> tuple[Bool[Tensor, "U U-1"], Bool[
 
 
 def _difference(
-    height: Float[Tensor, "*batch U U"], whole: Bool[Tensor, "*batch U U-1"]
-) -> Float[Tensor, "*batch U U"]:
+    height: Float[Tensor, "*batch H W"], whole: Bool[Tensor, "*batch H W-1"]
+) -> Float[Tensor, "*batch H W"]:
     """Rise per texel along the last dimension: the mean of the differences to both neighbours, or the one to that which
     lies on the same piece of the atlas; 0 where neither does."""
     rise, count = torch.where(whole, height.diff(dim=-1), 0.0), whole.to(height)
