@@ -670,11 +670,15 @@ class Handlers:
                 report={**said, "remarks": remarks},
             )
 
-        step = Step("", 0.0)
+        step, waited = Step("", 0.0), False
         try:
             with closing(self._work.run(visitor.session, task, background=True)) as events:
                 for event in events:
-                    if isinstance(event, Waiting):
+                    if isinstance(event, Waiting) and not waited:
+                        # It may be only that the thread of the head itself is just ending.
+                        waited = True
+                        yield QUIET
+                    elif isinstance(event, Waiting):
                         update = busy("Detail follows when nobody waits for a head", step)
                         yield replace(update, messages=(ShowProgress(None, 0.0),))
                     elif isinstance(event, Reported):

@@ -31,7 +31,7 @@ WAITING_LIMIT = 32
 # Of work, not of waiting. A reconstruction takes a few seconds.
 WORK_LIMIT_S = 60.0
 # As many times as long may something take that nobody waits for with an empty page.
-BACKGROUND_PATIENCE = 5
+BACKGROUND_PATIENCE = 10
 # How long a job that nobody waits for may keep its place before the next one starts beside it.
 STUCK_S = 5.0
 # What a job does: it gets a function to report events with, which may raise, and returns its result.

@@ -65,8 +65,8 @@ def detailed(avatar: Avatar, report: Report | None = None, refine: bool = True) 
         now = time.perf_counter()
         seconds[name], began = now - began, now
 
-    say(STAGES[0], 0.0)
     if materials.skin_displacement is None:
+        say(STAGES[0], 0.0)
         materials = _from_light(head, avatar, materials, refine, say, lap)
     relaxed = head.rest_vertices(_padded(head, avatar), torch.zeros(1, len(head.expression_names)))[0]
     say(STAGES[2], 0.8)

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 import core.detail
-from app import handlers, making, protocol, sessions
+from app import handlers, making, protocol, sessions, work
 from app.files import Files
 from app.handlers import Handlers, Line, PageUpdate
 from app.making import CameraFound, Made, Maker, Order, Person, Step, Wish
@@ -1226,6 +1226,29 @@ def test_a_random_head_gets_its_detail_too(tmp_path: Path) -> None:
     assert updates[-1].report is not None and updates[-1].report["person"] == "somebody of 5"
 
 
+def test_detail_says_that_it_waits_for_others_and_goes_on_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "TICK_S", 0.01)
+    page, go, started = Page(tmp_path, detail=detailed), threading.Event(), threading.Event()
+
+    def other(report: Any) -> None:
+        started.set()
+        assert go.wait(60)
+
+    going = page.handlers.from_photo(page.upload(), "visitor")
+    shown = next(update for update in going if loads([update]) and loads([update])[0].final)
+    thread = threading.Thread(target=lambda: list(page.work.run("other", other)))
+    thread.start()
+    assert started.wait(60)
+    waiting = next(update for update in going if update.lines != shown.lines and update.lines is not None)
+    assert waiting.lines == (*(shown.lines or ()), Line("busy", "Detail follows when nobody waits for a head …"))
+    assert waiting.messages == (protocol.ShowProgress(None, 0.0),) and waiting.busy
+    go.set()
+    thread.join()
+    assert [page.read(load) for load in loads(list(going))] == [b"glTF ada {} detailed"]
+
+
 def test_cancel_while_detail_is_made_keeps_the_head(tmp_path: Path) -> None:
     held = Held()
     page = Page(tmp_path, detail=held)
@@ -1341,7 +1364,7 @@ def test_too_little_memory_for_detail_is_a_sentence(monkeypatch: pytest.MonkeyPa
     said = []
     for error in errors:
 
-        def fail(shown: Any, report: Any, error: Exception = error) -> Any:
+        def fail(*_: Any, error: Exception = error) -> Any:
             raise error
 
         monkeypatch.setattr(core.detail, "detailed", fail)

@@ -93,8 +93,13 @@ def fine(photo: Avatar, network: ReflectanceNet, told: list[tuple[str, float]]) 
 
 
 @pytest.fixture(scope="module")
-def fine_drawn(drawn: Avatar) -> Avatar:
-    return detailed(drawn)
+def told_drawn() -> list[tuple[str, float]]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def fine_drawn(drawn: Avatar, told_drawn: list[tuple[str, float]]) -> Avatar:
+    return detailed(drawn, lambda stage, share: told_drawn.append((stage, share)))
 
 
 def test_a_photos_head_gets_every_map(photo: Avatar, fine: Avatar) -> None:
@@ -157,7 +162,10 @@ def test_the_same_head_gets_the_same_maps(drawn: Avatar, fine_drawn: Avatar) -> 
     assert all(torch.equal(getattr(again, name), getattr(fine_drawn.materials, name)) for name in ALWAYS)
 
 
-def test_stages_are_told_in_their_order_and_timed(photo: Avatar, fine: Avatar, told: list[tuple[str, float]]) -> None:
+def test_stages_are_told_in_their_order_and_timed(
+    photo: Avatar, fine: Avatar, told: list[tuple[str, float]], fine_drawn: Avatar, told_drawn: list[tuple[str, float]]
+) -> None:
+    assert fine_drawn.materials.skin_wrinkles is not None and {stage for stage, _ in told_drawn} == {"wrinkles"}
     order = [stage for stage, _ in told]
     assert sorted(order, key=STAGES.index) == order and set(order) == set(STAGES)
     shares = [share for _, share in told]
