@@ -65,7 +65,8 @@ export function keyed(view, key) {
 
 export class Atlas {
   #element;
-  #canvas;
+  // In the page only while a map lies there.
+  #canvas = document.createElement("canvas");
   #picture = null;
   #view = WHOLE;
   #pointers = new Map();
@@ -73,7 +74,10 @@ export class Atlas {
   /** element: #atlas of index.html. closed: called when a person closes it. */
   constructor(element, closed) {
     this.#element = element;
-    this.#canvas = element.querySelector("canvas");
+    this.#canvas.tabIndex = 0;
+    this.#canvas.setAttribute("role", "application");
+    this.#canvas.setAttribute("aria-roledescription", "map");
+    this.#canvas.setAttribute("aria-describedby", "atlas-help");
     element.querySelector("[data-atlas=close]").addEventListener("click", closed);
     const middle = () => ({ x: this.#stage.width / 2, y: this.#stage.height / 2 });
     const press = (action, change) =>
@@ -122,6 +126,7 @@ export class Atlas {
   show(picture, name) {
     if (!this.open) this.#view = WHOLE;
     this.#picture = picture;
+    if (!this.open) this.#element.prepend(this.#canvas);
     this.#element.hidden = false;
     this.#element.querySelector(".name").textContent = name;
     this.#element.setAttribute("aria-label", `${name}, laid flat`);
@@ -135,6 +140,7 @@ export class Atlas {
 
   close() {
     this.#element.hidden = true;
+    this.#canvas.remove();
     this.#picture = null;
     this.#pointers.clear();
   }
