@@ -220,7 +220,8 @@ def tangent_frame(head: HeadModel, vertices: Float[Tensor, "V 3"], size: int) ->
         (e[..., None] * up - f[..., None] * right) / area,
     )
     to_slope = torch.stack([(a * b).sum(-1) for b in (tangent, bitangent) for a in (along_u, along_v)])
-    return TangentFrame(*(axis.permute(2, 0, 1) for axis in (normal, tangent, bitangent)), to_slope)
+    normal, tangent, bitangent = (axis.permute(2, 0, 1) for axis in (normal, tangent, bitangent))
+    return TangentFrame(normal, tangent, bitangent, to_slope)
 
 
 def tilted_normals(
