@@ -42,6 +42,7 @@ class RefinementSettings:
     fine_mm: float = 2.5
 
 
+@torch.enable_grad()
 def refine_relief(
     head: HeadModel,
     found: Understood,
