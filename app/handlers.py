@@ -773,7 +773,7 @@ class Handlers:
                 "info",
                 "Welcome! This head is drawn at random. Add a photo of a face to make one of a person, say in words "
                 "what to change, choose another head under Person, or try the other panels: Expression, Pose and "
-                "Light act at once.",
+                "Relight act at once.",
             )
             self._welcome = (replace(head, lines=(line,)), make.glb(head.avatar))
 

@@ -259,7 +259,10 @@ def train(
     net, mean = ReflectanceNet(network).to(device), ReflectanceNet(network).to(device)
     mean.load_state_dict(net.state_dict())
     mean.requires_grad_(False)
-    optimiser = torch.optim.Adam(net.parameters(), betas=(0.9, 0.98))
+    net.tone.requires_grad_(False)  # has its own training, afterwards (`train_tone`); until then it says nothing
+    net.tone.eval()
+    learnt = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.Adam(learnt, betas=(0.9, 0.98))
     run = {"settings": json.dumps(asdict(settings)), "people": str(len(people))}
     checkpoint = out / "checkpoint.safetensors"
     first = _resume(checkpoint, net, mean, optimiser, run) if resume and checkpoint.exists() else 0
