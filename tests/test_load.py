@@ -89,7 +89,7 @@ def upload(server: RunningApp, name: str, data: bytes) -> dict[str, Any]:
 def begun(server: RunningApp, session: str, name: str, data: bytes) -> Iterator[Iterator[str]]:
     """A reconstruction that is under way or in line; its lines as they come. The connection breaks at the end."""
     url = f"{server.address}/gradio_api/call/reconstruct"
-    body = {"data": [upload(server, name, data), None, None], "session_hash": session}
+    body = {"data": [upload(server, name, data), None, None, False], "session_hash": session}
     event = httpx.post(url, json=body, timeout=60).json()["event_id"]
     with httpx.stream("GET", f"{url}/{event}", timeout=180) as stream:
         yield stream.iter_lines()
