@@ -203,8 +203,8 @@ def ambient_occlusion(
     shape, cast by everything but lashes.
 
     What is hidden (`HIDDEN`: the insides of lips, lids and nostrils) and its edge repeat the nearest skin that is not,
-    since expressions bring it to light and texture filters mix it with what is seen. Texels off the skin repeat the nearest
-    skin. A map of more than `BAKED_SIDE` texels is an enlarged one of so many.
+    since expressions bring it to light and texture filters mix it with what is seen. Texels off the skin repeat the
+    nearest skin. A map of more than `BAKED_SIDE` texels is an enlarged one of so many.
     """
     baked = min(size, BAKED_SIDE)
     lookup = atlas_lookup(head, baked)
