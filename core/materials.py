@@ -6,6 +6,7 @@ Eyes, mouth and lashes are painted from a few numbers and a seed: what little a 
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from dataclasses import dataclass
@@ -100,13 +101,33 @@ def paint_eye(
     KeyError for a colour without a name here.
     """
     colour = np.array(IRIS_COLOURS[iris] if isinstance(iris, str) else iris, np.float64)
-    rng = np.random.default_rng(seed)
+    white, shade, rng = _eyeball(size, seed, iris_radius_uv)
+    rng = copy.deepcopy(rng)
+    x, y = _eye_plane(size)
+    eye, texel = white.copy(), 1 / size / iris_radius_uv
+    reach = math.ceil(1.1 * iris_radius_uv * size)
+    front = (slice(max(size // 2 - reach, 0), size // 2 + reach),) * 2
+    t, angle = np.hypot(x[front], y[front]) / iris_radius_uv, (np.arctan2(y[front], x[front]) / (2 * np.pi)) % 1.0
+    iris_map = _iris(rng, colour, t, angle, pupil_diameter_m / IRIS_DIAMETER_M, texel)
+    eye[front] = _mix(iris_map, eye[front], _step(0.94, 1.07, t))
+    eye *= shade
+    return _encode(eye)
+
+
+def _eye_plane(size: int) -> tuple[np.ndarray, np.ndarray]:
     axis = (np.arange(size) + 0.5) / size - 0.5
     x, y = np.meshgrid(axis, -axis)
+    return x, y
+
+
+@functools.lru_cache(maxsize=2)
+def _eyeball(size: int, seed: int, iris_radius_uv: float) -> tuple[np.ndarray, np.ndarray, np.random.Generator]:
+    """What eyes of all colours share: the white and its veins ``[S, S, 3]``, the shade of the lids ``[S, S, 1]``, and
+    the random numbers that are left for the iris. Read-only."""
+    rng = np.random.default_rng(seed)
+    x, y = _eye_plane(size)
     radius = np.hypot(x, y)
-    angle = (np.arctan2(y, x) / (2 * np.pi)) % 1.0
     t = radius / iris_radius_uv
-    texel = 1 / size / iris_radius_uv
 
     # Sclera: warm white, yellower far out, pink towards the corners.
     corner = _step(0.12, 0.34, np.abs(x)) * np.exp(-((y / 0.16) ** 2))
@@ -118,13 +139,9 @@ def paint_eye(
     sclera = _mix(sclera, np.array([0.46, 0.10, 0.08]), 0.55 * veins * _step(1.15, 1.9, t))
 
     # The limbus is no sharp border: the sclera grows over the cornea's edge within a millimetre.
-    eye = sclera * (1 - 0.35 * np.exp(-(((t - 1) / 0.12) ** 2)))[..., None]
-    reach = math.ceil(1.1 * iris_radius_uv * size)
-    front = slice(max(size // 2 - reach, 0), size // 2 + reach)
-    iris_map = _iris(rng, colour, t[front, front], angle[front, front], pupil_diameter_m / IRIS_DIAMETER_M, texel)
-    eye[front, front] = _mix(iris_map, eye[front, front], _step(0.94, 1.07, t[front, front]))
+    white = sclera * (1 - 0.35 * np.exp(-(((t - 1) / 0.12) ** 2)))[..., None]
     lids = 1 - 0.55 * _step(0.0, 0.15, y) - 0.28 * _step(0.08, 0.20, -y) - 0.45 * _step(0.15, 0.34, np.abs(x))
-    return _encode(eye * np.clip(lids, 0.2, 1)[..., None])
+    return white, np.clip(lids, 0.2, 1)[..., None], rng
 
 
 def _iris(

@@ -59,6 +59,8 @@ CALM_FROM_MM, CALM_KEPT_MM, CALM_FOREIGN = (10.0, 22.0), (1.0, 6.0), (0.2, 0.45)
 FEATURE_LOG = 0.35  # log albedo from the guide, beyond which a texel is a brow, a lip or a mole: no colour to carry on
 FINER = (1.05, 1.35)  # times as fine, between which one photo takes over from another
 
+_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
+
 
 # --- small tools on maps, in numpy because OpenCV is ------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ def _enlarge(image: np.ndarray, size: int) -> np.ndarray:
 
 def _to_numpy(image: Tensor) -> np.ndarray:
     """``[C, H, W]`` tensor to ``[H, W, C]`` float32 array."""
-    return np.ascontiguousarray(image.detach().cpu().permute(1, 2, 0).numpy(), dtype=np.float32)
+    return image.detach().cpu().permute(1, 2, 0).float().contiguous().numpy()
 
 
 def _to_tensor(image: np.ndarray, like: Tensor) -> Tensor:
@@ -541,22 +543,22 @@ def _without_highlights(albedo: np.ndarray, skin: np.ndarray, regions: _Regions)
     Highlights on skin have the light's colour, which is white once the cast is divided out (dichromatic model,
     Shafer 1985), so what is taken away is grey; but never more than leaves the surroundings' colour.
     """
-    luma = albedo @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-    sigma = 9 * regions.texels_per_mm
-    around = _masked_blur(np.concatenate([np.minimum(albedo, 1.5)], 2), skin, sigma)
-    around_luma = np.maximum(around @ np.array([0.2126, 0.7152, 0.0722], np.float32), 1e-3)
-    excess = luma - 1.12 * around_luma
-    shine = np.maximum(excess, 0) * skin * 0.8
-    grey = albedo - shine[..., None]
-    ratio = around / around_luma[..., None]
-    target = np.maximum(luma - shine, 1e-4)[..., None]
-    grey_luma = np.maximum(grey @ np.array([0.2126, 0.7152, 0.0722], np.float32), 1e-4)[..., None]
+    luma = albedo @ _LUMA
+    around = _masked_blur(np.minimum(albedo, 1.5), skin, 9 * regions.texels_per_mm)
+    around_luma = np.maximum(around @ _LUMA, 1e-3)
+    shine = np.maximum(luma - 1.12 * around_luma, 0) * skin * 0.8
+    shiny = shine > 0
+    result, own, luma, shine, around, around_luma = (
+        albedo.copy(), albedo[shiny], luma[shiny], shine[shiny], around[shiny], around_luma[shiny]
+    )  # fmt: skip
+    grey = own - shine[:, None]
+    target = np.maximum(luma - shine, 1e-4)
+    grey_luma = np.maximum(grey @ _LUMA, 1e-4)
     # Of the two ways down, subtracting grey and taking the surroundings' hue, the less saturated.
-    share = np.clip(shine[..., None] / (0.5 * around_luma[..., None]), 0, 1)
-    restored = (1 - share) * np.maximum(grey, 0.25 * albedo) * target / np.maximum(
-        grey_luma, 0.25 * luma[..., None]
-    ) + share * ratio * target
-    return np.where(shine[..., None] > 0, restored, albedo)
+    share = np.clip(shine / (0.5 * around_luma), 0, 1)
+    by_grey = np.maximum(grey, 0.25 * own) * ((1 - share) * target / np.maximum(grey_luma, 0.25 * luma))[:, None]
+    result[shiny] = by_grey + around * (share * target / around_luma)[:, None]
+    return result
 
 
 # --- what is not skin -------------------------------------------------------------------------------------------------
@@ -806,9 +808,6 @@ class TextureResult:
     def haemoglobin(self) -> float:
         """Of the person's skin."""
         return self.tone.haemoglobin
-
-
-_LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 @torch.no_grad()
