@@ -785,7 +785,6 @@ def _trusted_skin(head: HeadModel) -> Float[Tensor, "V"]:
     return head.region("face") * (1 - own.clamp(0, 1))
 
 
-@functools.lru_cache(maxsize=2)
 def _relief(head: HeadModel) -> Float[Tensor, "3 U U"]:
     """How the mean skin differs from its tone from place to place (rosy cheeks, pale forehead), linear ratios."""
     bare = SkinLook(melanin=0.25, haemoglobin=0.45, brow_density=0.0, stubble=0.0, scalp_hair=0.0, variation=0.0)
