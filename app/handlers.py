@@ -626,7 +626,8 @@ class Handlers:
             return found, result
 
         def busy(text: str, step: Step) -> PageUpdate:
-            update = _busy(text, step.fraction, (), (*stages, *_rows(step.seconds, step.stage, DETAIL_STAGES)))
+            rows = (*stages, *_rows(step.seconds, step.stage, DETAIL_STAGES))
+            update = _busy(text, step.fraction, (), rows, beside=True)
             assert update.lines is not None
             # A random head's is there in a moment: a button that comes and goes is worth less than one that stays.
             return replace(update, lines=(*lines, *update.lines), busy=photo or None)
@@ -1087,14 +1088,16 @@ def _of_faces(session: str) -> str:
     return f"{session} faces"
 
 
-def _busy(text: str, fraction: float, messages: tuple[Message, ...], stages: tuple[StageRow, ...]) -> PageUpdate:
+def _busy(
+    text: str, fraction: float, messages: tuple[Message, ...], stages: tuple[StageRow, ...], beside: bool = False
+) -> PageUpdate:
     text = text if text.endswith(".") else f"{text} …"
     return PageUpdate(
         lines=(Line("busy", text),),
         stages=stages,
         fraction=fraction,
         busy=True,
-        messages=(*messages, ShowProgress(text, fraction)),
+        messages=(*messages, ShowProgress(text, fraction, beside)),
     )
 
 

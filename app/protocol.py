@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 # Sent with `Ready` and compared by the page: a browser holding an old cached viewer says so instead of misbehaving.
-PROTOCOL_VERSION = 4
+PROTOCOL_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,13 @@ class SetPhoto(Message):
 
 @dataclass(frozen=True)
 class ShowProgress(Message):
-    """A line of text and a bar over the viewer. text: None removes both. fraction: 0..1."""
+    """A line of text and a bar over the viewer. text: None removes both. fraction: 0..1. beside: small and out of the
+    way, since what is made is on show already and only gets finer."""
 
     receiver: ClassVar[Literal["viewer", "page"]] = "viewer"
     text: str | None
     fraction: float
+    beside: bool = False
 
 
 @dataclass(frozen=True)

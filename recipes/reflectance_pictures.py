@@ -22,6 +22,7 @@ from core.shading import Light
 from recipes.drawing import fitted, portrait, portrait_camera, sheet, to_image, with_expression
 
 TILE_PX, ZOOM = 400, 1.15
+WRINKLED_PX = 320  # twelve tiles
 OLD_SEED, OLD_LABELS = 31, {"age": 66.0, "wrinkles": 0.5, "melanin": 0.25}
 # A lamp that grazes the face from the side and above, over a little light from all around.
 GRAZING = ((0.75, 0.45, 0.45), (1.5, 1.45, 1.35), 0.25)
@@ -129,7 +130,7 @@ def wrinkled(head: HeadModel) -> Image.Image:
                     materials = folded(head, avatar, weights)
                 tiles.append(lit(head, avatar, materials, grazing(), 12.0, weights, zoom=1.6))
                 captions.append(f"{name}{', wrinkles' if folds else ''}")
-    return sheet(tiles, 6, captions)
+    return sheet([fitted(tile, WRINKLED_PX) for tile in tiles], 6, captions)
 
 
 def folded(head: HeadModel, avatar: Avatar, weights: Mapping[str, float]) -> Materials:

@@ -54,6 +54,8 @@ COUNT = """
 window.finals = 0;
 addEventListener("likeness:head", ({ detail }) => (finals += detail.final));
 """
+# Nothing is at work, neither a head nor its detail.
+AT_REST = "!document.querySelector('#likeness-status progress')"
 # While the shape is sought: the landmarks are over the photo and no head is there yet.
 READING = """
 document.querySelectorAll("#likeness-status li.done").length >= 3 &&
@@ -96,10 +98,11 @@ class Visit:
 
     @contextmanager
     def new_head(self) -> Iterator[None]:
-        """What is done inside leads to another head."""
+        """What is done inside leads to another head, and to its detail."""
         before = self.page.evaluate("finals")
         yield
         self.page.wait_for_function(f"finals > {before} || document.querySelector('#likeness-status .problem')")
+        self.page.wait_for_function(AT_REST)
 
     @property
     def _viewer(self) -> Frame:
@@ -184,6 +187,8 @@ class Studio:
             page.add_init_script(COUNT)
             page.goto(self._address)
             page.wait_for_function("window.finals >= 1")
+            # Or the detail of the greeting head would be taken for what is waited for next.
+            page.wait_for_function(AT_REST)
             visit = Visit(page, self._server)
             if head:
                 visit.make_head()

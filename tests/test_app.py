@@ -1171,7 +1171,7 @@ def test_the_head_is_on_show_before_its_detail_is_made_and_then_the_same_with_it
     # What was said of the head stays to be read, and the bar begins anew.
     lines = updates[first].lines
     assert lines is not None and all(update.lines is None or update.lines[: len(lines)] == lines for update in between)
-    fractions = [message.fraction for message in messages(between, protocol.ShowProgress)]
+    fractions = [message.fraction for message in messages(between, protocol.ShowProgress) if message.beside]
     assert fractions == sorted(fractions) and 0 == fractions[0] < fractions[-1] < 1
     visitor = page.sessions.known("visitor")
     assert visitor.head is visitor.photo_head and visitor.head is not None and visitor.head.finished

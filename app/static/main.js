@@ -225,9 +225,10 @@ const actions = {
     buttons.compare.hidden = !comparable;
     viewer?.setPhoto(comparable ? message : null);
   },
-  show_progress: ({ text, fraction }) => {
+  show_progress: ({ text, fraction, beside }) => {
     const progress = byId("progress");
     progress.hidden = text === null;
+    progress.classList.toggle("beside", beside);
     progress.querySelector("span").textContent = text ?? "";
     progress.querySelector("progress").value = fraction;
   },

@@ -393,7 +393,7 @@ function showProblem(problem) {
 
 // What was being made will not come.
 function interrupt() {
-  if (state.has("show_progress")) send({ type: "show_progress", text: null, fraction: 0 });
+  if (state.has("show_progress")) send({ type: "show_progress", text: null, fraction: 0, beside: false });
   if (state.get("load_head")?.final === false) send({ type: "drop_first" });
   if (lastPhoto && state.get("set_photo") !== lastPhoto) send(lastPhoto);
   // The server switches it off while an unfinished head is on show, and cannot switch it on again.

@@ -1,7 +1,7 @@
 // Messages between the page and the viewer: the browser's copy of app/protocol.py, which says what each one means.
 // tests/test_app.py compares the two tables.
 
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 export const MESSAGES = {
   load_head: {
@@ -23,7 +23,7 @@ export const MESSAGES = {
       reading: "boolean",
     },
   },
-  show_progress: { to: "viewer", fields: { text: "string?", fraction: "number" } },
+  show_progress: { to: "viewer", fields: { text: "string?", fraction: "number", beside: "boolean" } },
   set_expression: { to: "viewer", fields: { weights: "numbers", own: "boolean" } },
   set_pose: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number", roll_deg: "number" } },
   set_gaze: { to: "viewer", fields: { yaw_deg: "number", pitch_deg: "number" } },

@@ -101,14 +101,14 @@ async function setUp(context, { dark = false, remembered = null } = {}) {
 
 test("messages wait for the viewer, and a viewer that reloads gets everything again", async (context) => {
   const page = await setUp(context);
-  page.deliver(page.letter(HEAD, { type: "show_progress", text: null, fraction: 1 }));
+  page.deliver(page.letter(HEAD, { type: "show_progress", text: null, fraction: 1, beside: false }));
   assert.deepEqual(page.sent, []);
   page.ready();
   const first = page.sent.splice(0);
   assert.deepEqual(first, [
     { type: "set_theme", dark: false },
     absolute(HEAD),
-    { type: "show_progress", text: null, fraction: 1 },
+    { type: "show_progress", text: null, fraction: 1, beside: false },
   ]);
   page.ready();
   assert.deepEqual(page.sent, first);
@@ -409,7 +409,7 @@ test("Gradio does not reload the page behind the visitor's back: the head on sho
       { ...none, url: "me.jpg", reading: true },
       { ...HEAD, url: "first.glb", final: false },
       { ...none, url: "me.jpg" },
-      { type: "show_progress", text: "Fit", fraction: 0.5 },
+      { type: "show_progress", text: "Fit", fraction: 0.5, beside: false },
     ),
   );
   page.types();
