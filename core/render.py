@@ -306,7 +306,7 @@ def render_head(
 
     Maps of the skin that the materials have are used: normals bend the light (`bend_normals`), not the outline;
     specular albedo, translucency and occlusion as in `shading.Surface`. Where the skin's occlusion is known, that of
-    the mouth is worked out too. Without them heads look as they did before there were such maps.
+    the mouth is worked out too, and light that goes from wall to wall in it softens the shadows there.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")
@@ -427,8 +427,17 @@ def _shade_head(
                     known[which] = values.index_copy(0, chosen, sample(image.to(color) / 255)[0])
     if light is None:
         return color
-    if "occlusion" in known or light.reflections is not None:
-        known["occlusion"] = _mouth_occlusion(head, vertices, surface, part, known.get("occlusion"))
+    surroundings = "occlusion" in known or light.reflections is not None
+    if surroundings or visibility is not None:
+        inner, seen = _seen_from_mouth(head, vertices, surface, part)
+        # Light that came in goes from wall to wall, as in an integrating sphere.
+        arriving = seen / (1 - MOUTH_ALBEDO * (1 - seen))
+        if surroundings:
+            known["occlusion"] = known.get("occlusion", torch.ones_like(roughness)).index_copy(0, inner, arriving)
+        if visibility is not None:
+            direct = visibility[inner]
+            filled = direct + (1 - direct) * (arriving - seen)[:, None]
+            visibility = visibility.index_copy(0, inner, filled)
     lit = Surface(
         color[:3].T[None],
         normals[None],
@@ -447,25 +456,22 @@ def _shade_head(
 
 MOUTH_PARTS = ("mouth", "teeth", "tongue")
 MOUTH_DIRECTIONS = 32  # of `sky_visibility`
+MOUTH_ALBEDO = 0.75  # of enamel, moist mucosa and the light that wanders through lips and teeth
 
 
-def _mouth_occlusion(
-    head: HeadModel, vertices: Tensor, surface: _Surface, part: Tensor, known: Tensor | None
-) -> Tensor:
-    """The share of the surroundings ``[N]`` at the pixels of one picture: `known`, and of the mouth, worked out."""
-    share = torch.ones_like(surface.position[:, 0]) if known is None else known
+def _seen_from_mouth(head: HeadModel, vertices: Tensor, surface: _Surface, part: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pixels ``[M]`` of one picture show the mouth, and the share of the surroundings ``[M]`` seen from there."""
     inner = torch.tensor([PARTS.index(name) for name in MOUTH_PARTS], device=part.device)
     chosen = torch.nonzero(torch.isin(part, inner)).squeeze(1)
     if not len(chosen):
-        return share
+        return chosen, surface.position[:0, 0]
     faces = head.faces[torch.isin(head.face_part, inner)]
     rows = torch.unique(faces)
     normals = vertex_normals(vertices, head.faces)[rows]
     casters = head.faces[head.face_part != PARTS.index("lashes")]
     seen = sky_visibility(vertices, casters, vertices[rows], normals, MOUTH_DIRECTIONS)
     at_vertices = torch.zeros_like(vertices[:, :1]).index_copy(0, rows, seen[:, None])
-    here = weighted(at_corners(at_vertices, head.faces), surface.rows[chosen], surface.weights[chosen])[0]
-    return share.index_copy(0, chosen, here)
+    return chosen, weighted(at_corners(at_vertices, head.faces), surface.rows[chosen], surface.weights[chosen])[0]
 
 
 def _directions(head: HeadModel, vertices: Tensor, faces: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:

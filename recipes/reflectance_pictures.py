@@ -15,6 +15,7 @@ from core.detail import detailed, with_displacement
 from core.environment import ENVIRONMENTS, named_light
 from core.head import HeadModel
 from core.key_expressions import KEY_EXPRESSIONS, displacement_of
+from core.lighting import constant_light
 from core.materials import DISPLACEMENT_UNIT_M, Materials
 from core.pipeline import generate
 from core.render import render_head
@@ -22,10 +23,12 @@ from core.shading import Light
 from recipes.drawing import fitted, portrait, portrait_camera, sheet, to_image, with_expression
 
 TILE_PX, ZOOM = 400, 1.15
-WRINKLED_PX = 320  # twelve tiles
+WRINKLED_PX = 300  # twelve tiles
 OLD_SEED, OLD_LABELS = 31, {"age": 66.0, "wrinkles": 0.5, "melanin": 0.25}
-# A lamp that grazes the face from the side and above, over a little light from all around.
-GRAZING = ((0.75, 0.45, 0.45), (1.5, 1.45, 1.35), 0.25)
+# A lamp that grazes the face from the side and above, and one from above, across the lines of a forehead; over a
+# little light from all around.
+FROM_THE_SIDE, FROM_ABOVE = (0.75, 0.45, 0.45), (0.4, 0.65, 0.6)
+LAMP_COLOR, LAMP_RADIUS, AROUND = (1.5, 1.45, 1.35), 0.12, 0.25
 
 
 @functools.cache
@@ -40,13 +43,11 @@ def somebody_old() -> Avatar:
     return detailed(generate(OLD_SEED, OLD_LABELS))
 
 
-def grazing() -> Light:
+def grazing(towards: tuple[float, float, float]) -> Light:
     """The light that shows relief best."""
-    towards, color, around = GRAZING
-    sh = torch.zeros(1, 9, 3)
-    sh[0, 0] = around * 3.5449
+    sh = constant_light(torch.full((3,), AROUND))[None]
     direction = torch.nn.functional.normalize(torch.tensor([[towards]]), dim=-1)
-    return Light(sh, direction, torch.tensor([[color]]))
+    return Light(sh, direction, torch.tensor([[LAMP_COLOR]]), spreads=torch.tensor([[LAMP_RADIUS]]))
 
 
 def lit(
@@ -78,7 +79,7 @@ def separated(head: HeadModel) -> Image.Image:
         full,
     )
     captions = ("lit texture, shape normals", "albedo, shape normals", "separate maps", "+ scattering", "+ occlusion")
-    tiles = [lit(head, avatar, materials, grazing()) for materials in steps]
+    tiles = [lit(head, avatar, materials, grazing(FROM_THE_SIDE)) for materials in steps]
     return sheet([*tiles, lit(head, avatar, full)], 3, (*captions, "all, in the studio"))
 
 
@@ -128,7 +129,7 @@ def wrinkled(head: HeadModel) -> Image.Image:
                 materials = avatar.materials
                 if folds:
                     materials = folded(head, avatar, weights)
-                tiles.append(lit(head, avatar, materials, grazing(), 12.0, weights, zoom=1.6))
+                tiles.append(lit(head, avatar, materials, grazing(FROM_ABOVE), 12.0, weights, zoom=1.6))
                 captions.append(f"{name}{', wrinkles' if folds else ''}")
     return sheet([fitted(tile, WRINKLED_PX) for tile in tiles], 6, captions)
 

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter
+from scipy.ndimage import gaussian_filter1d, uniform_filter
 from torch import Tensor
 from torch.nn import functional
 
@@ -81,7 +81,7 @@ class Fold:
 # Name -> the lines it is made of. Depths by eye: no measurement of moving skin gives them all.
 FOLDS: dict[str, dict[str, Fold]] = {
     "forehead": {
-        "forehead": Fold((0.55, 0.8), (1.5, 1.0), 0.8),
+        "forehead": Fold((0.75, 1.2), (1.4, 1.0), 0.8),
         "forehead_short": Fold((0.04, 0.4)),
     },
     "glabella": {"frown": Fold((0.8, 0.95), (1.5, 1.25), 0.6)},
@@ -98,6 +98,9 @@ FOLDS: dict[str, dict[str, Fold]] = {
     "mouthCorner": {"marionette": Fold((0.25, 0.5), (1.8, 1.3)), "marionette_fold": Fold((0.4, 0.8), (1.2, 1.2))},
     "chin": {"chin_crease": Fold((0.4, 0.6), (1.8, 1.3), 0.5), "chin_pebbles": Fold((0.28, 0.4))},
 }
+# What breaks a permanent line does not break a fold: skin that is pushed together gives along a whole line. Over what
+# share of a line its depth is evened out, and how much of that the places reach where the permanent line is broken.
+EVEN_SHARE, FOLDED_SHUT = 0.12, 0.9
 GROWN = (0.7, 1.0)  # how much of its lines a fold has, as a strength of permanent ones; on a child, in old age
 
 
@@ -121,10 +124,13 @@ def fold_grooves(head: HeadModel, strength: float, seed: int) -> dict[str, list[
             deepest = max(g.depth_mm.max() for g in grooves)
             scale = between(fold.depth_mm) / max(deepest, 1e-6)
             for g in grooves:
-                line = replace(g, depth_mm=g.depth_mm * scale, width_mm=g.width_mm * between(fold.width))
+                depth = g.depth_mm * scale
+                even = gaussian_filter1d(depth, EVEN_SHARE * depth.shape[1], axis=1, mode="nearest")
+                closed = np.maximum(depth, np.minimum(FOLDED_SHUT * even, np.abs(depth).max()))
+                line = replace(g, depth_mm=closed if scale > 0 else depth, width_mm=g.width_mm * between(fold.width))
                 result[name].append(line)
                 if fold.rolled:
-                    valley = replace(line, depth_mm=line.depth_mm * fold.rolled, width_mm=line.width_mm * 3, soft=True)
+                    valley = replace(line, depth_mm=even * fold.rolled, width_mm=line.width_mm * 3, soft=True)
                     result[name].append(valley)
     return result
 
