@@ -33,7 +33,7 @@ OCCLUSION_PX = 512
 COLOUR_PX = 128  # of the map on which tones are compared
 # Texels of that map over which the found albedo gives way to hair, and how fast.
 BESIDE_HAIR, BESIDE_SHARE = 2.5, 2.5
-HUE_SHARE = 0.5
+HUE_SHARE = 0.75
 WRINKLES_PX = 512
 STAGES = ("reflectance", "relief", "wrinkles")  # what `detailed` does, in this order
 # How lined a face is, from the mean depth of its furrows, micrometres: of smooth and of deeply lined synthetic skins.
@@ -122,7 +122,7 @@ def _from_light(
 def _in_tone(
     head: HeadModel, found: UInt8[Tensor, "3 U U"], before: UInt8[Tensor, "3 U U"], lit: bool
 ) -> UInt8[Tensor, "3 U U"]:
-    """The found albedo as a change of lightness and by half of hue (`HUE_SHARE`), its mean the one that reconstruction
+    """The found albedo as a change of lightness and mostly of hue (`HUE_SHARE`), its mean the one that reconstruction
     settled on, which has seen the whites of the eyes as well: a head that is on show does not change its colour, and
     networks that saw paintings mistake hues on photos before they mistake shadows. Hair and brows, which they have seen
     painted only, stay as they were; so does what was no photo."""

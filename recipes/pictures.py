@@ -37,7 +37,7 @@ DOCS = ROOT / "docs"
 
 JPEG_QUALITY = 88
 SMALL_QUALITY = 80  # sheets of many small heads
-SCREEN_QUALITY = 82  # text and plain areas bear it
+SCREEN_QUALITY = 79  # text and plain areas bear it
 
 
 # ------------------------------------------------------------------------------------------------- the pictures

@@ -187,9 +187,10 @@ class Studio:
             page.add_init_script(COUNT)
             page.goto(self._address)
             page.wait_for_function("window.finals >= 1")
-            # Or the detail of the greeting head would be taken for what is waited for next.
-            page.wait_for_function(AT_REST)
             visit = Visit(page, self._server)
+            # Or the detail of the greeting head, which begins a moment later, would be taken for what comes next.
+            visit.settle()
+            page.wait_for_function(AT_REST)
             if head:
                 visit.make_head()
             visit.settle()

@@ -42,18 +42,21 @@ from recipes.train_albedo import Work as AlbedoWork
 log = logging.getLogger("train_reflectance")
 
 STEPS = ("sources", "maps", "train", "tone", "install")
-PEOPLE, FIRST_SEED, SHARD_SIZE = 288, 700_000, 16
-TONE_PEOPLE, TONE_SHAPES = 2400, 24
+FIRST_SEED, SHARD_SIZE = 700_000, 16
 
 
 @dataclass(frozen=True)
 class Work:
-    """folder: of what is made. skins: MakeHuman's. settings: of the training. workers: processes that light heads."""
+    """folder: of what is made. skins: MakeHuman's. settings: of the training. workers: processes that light heads.
+    people: of the maps. tone_people, tone_shapes: skins and head shapes that the reader of tones sees."""
 
     folder: Path
     skins: Path
     settings: TrainingSettings
     workers: int
+    people: int = 288
+    tone_people: int = 2400
+    tone_shapes: int = 24
 
     @property
     def sources(self) -> Path:
@@ -75,8 +78,9 @@ def make_maps(work: Work) -> dict[str, Any]:
     """The people, the last of whom are held out."""
     sources = work.sources if work.sources.exists() else None
     cores = len(os.sched_getaffinity(0))
-    write_shards(work.folder / "maps", PEOPLE, FIRST_SEED, WORK_PX, SHARD_SIZE, cores, relief=True, sources=sources)
-    return {"people": PEOPLE, "first_seed": FIRST_SEED}
+    folder = work.folder / "maps"
+    write_shards(folder, work.people, FIRST_SEED, WORK_PX, SHARD_SIZE, cores, relief=True, sources=sources)
+    return {"people": work.people, "first_seed": FIRST_SEED}
 
 
 def make_network(work: Work) -> dict[str, Any]:
@@ -106,16 +110,16 @@ def make_tone(work: Work) -> dict[str, Any]:
     head, net = load_head(), load_network(work.network)
     net.tone.requires_grad_(True)
     sources = load_sources(work.sources) if work.sources.exists() else None
-    shapes = (sample_person(head, FIRST_SEED + i).shape for i in range(TONE_SHAPES))
+    shapes = (sample_person(head, FIRST_SEED + i).shape for i in range(work.tone_shapes))
     geometries = [geometry_of(head, rest_vertices(head, shape[None])) for shape in shapes]
 
     def report(done: int) -> None:
         if done % 200 == 0:
-            log.info("tone: %d of %d people", done, TONE_PEOPLE)
+            log.info("tone: %d of %d people", done, work.tone_people)
 
-    errors = train_tone(head, net, geometries, sources, TONE_PEOPLE, report=report)
+    errors = train_tone(head, net, geometries, sources, work.tone_people, report=report)
     log.info("error of a whole skin's tone: %s", errors)
-    record: dict[str, object] = {"steps": work.settings.steps, "training": asdict(work.settings), "people": PEOPLE}
+    record: dict[str, object] = {"steps": work.settings.steps, "training": asdict(work.settings), "people": work.people}
     save_network(net, work.network, record | {"tone": errors})
     return errors
 
