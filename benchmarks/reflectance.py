@@ -53,9 +53,10 @@ console = Console(width=120)
 @dataclass(frozen=True)
 class Row:
     """Means over heads of one way. PSNR in dB over the skin: of the albedo (display-encoded), the same after the best
-    grey factor, of the skin under another light, and of the other maps. normal_deg: mean angle between true and found
-    normals. height_um: root mean square error of the relief, high-passed as wrinkles are. correlation: of it with the
-    truth about wrinkles deeper than `WRINKLE_MM`. seconds: per map of `WORK_PX`."""
+    grey factor, of the skin under another light, and of the other maps. normal_deg, wrinkle_deg: mean angle from true
+    to found normals, everywhere and about wrinkles. height_um: root mean square error of the relief, high-passed as
+    wrinkles are. correlation: of it with the truth about wrinkles deeper than `WRINKLE_MM`. seconds: per map of
+    `WORK_PX`."""
 
     way: str
     albedo: float
@@ -67,6 +68,7 @@ class Row:
     diffuse_normal: float
     specular_normal: float
     normal_deg: float
+    wrinkle_deg: float
     height_um: float
     correlation: float
     seconds: float
@@ -84,12 +86,12 @@ def section(quick: bool) -> dict[str, Any]:
     count = 4 if quick else 24
     with console.status("lighting") as status:
         rows = measure(head, bundled_network(), count, sources, lambda i: status.update(f"head {i + 1} of {count}"))
-    table = Table(
-        "way", "albedo", "scaled", "relit", "specular", "rough", "transl.", "normal", "height, um", "corr.", "s"
-    )
+    columns = "way albedo scaled relit specular rough transl. normal wrinkles um corr. s".split()
+    table = Table(*columns, caption="normal, wrinkles: degrees, of all and about wrinkles; um: of the height")
     for row in rows:
         numbers = (row.albedo, row.albedo_scaled, row.relit, row.specular, row.roughness, row.translucency)
-        relief = (f"{row.normal_deg:.2f} deg", f"{row.height_um:.0f}", f"{row.correlation:.2f}", f"{row.seconds:.1f}")
+        angles = (f"{row.normal_deg:.2f}", f"{row.wrinkle_deg:.2f}")
+        relief = (*angles, f"{row.height_um:.0f}", f"{row.correlation:.2f}", f"{row.seconds:.1f}")
         table.add_row(row.way, *(f"{x:.1f}" for x in numbers), *relief)
     console.print(table)
     found: dict[str, Any] = {"heads": count, "rows": [asdict(row) for row in rows]}
@@ -227,7 +229,8 @@ def _numbers(
     shown = [linear_to_srgb(skin.albedo.clamp(0, 1)) for skin in (true, made)]
     grey = (log_light(true.albedo) - log_light(made.albedo))[mask].mean().exp()
     relit = [linear_to_srgb(shade(skin, light.lamps, view).clamp(0, 1)) for skin in (true, made)]
-    cosine = (true.specular_normal * made.specular_normal).sum(1)[mask].clamp(-1, 1)
+    cosine = (true.specular_normal * made.specular_normal).sum(1).clamp(-1, 1)
+    angle_deg = torch.rad2deg(torch.acos(cosine))
     height = [_relief(m.height_mm[0, 0]) for m in (truth, maps)]
     off = (height[1] - height[0])[seen]
     a, b = (h[grooves] for h in height)
@@ -244,7 +247,8 @@ def _numbers(
         "translucency": psnr(made.translucency, true.translucency),
         "diffuse_normal": psnr(made.diffuse_normal / 2, true.diffuse_normal / 2),
         "specular_normal": psnr(made.specular_normal / 2, true.specular_normal / 2),
-        "normal_deg": float(torch.rad2deg(torch.acos(cosine)).mean()),
+        "normal_deg": float(angle_deg[mask].mean()),
+        "wrinkle_deg": float(angle_deg[grooves.flatten()].mean()),
         "height_um": 1000 * float(off.square().mean().sqrt()),
         "correlation": correlation,
         "seconds": seconds,

@@ -49,13 +49,11 @@ PHONE: dict[str, Any] = {
 }
 # What lies over the viewer's picture.
 BARE = "#toolbar, #mix, #wipe { visibility: hidden !important }"
-# Counts the heads that were on show.
+# Counts the heads that were on show with their detail, which comes after them.
 COUNT = """
 window.finals = 0;
-addEventListener("likeness:head", ({ detail }) => (finals += detail.final));
+addEventListener("likeness:head", ({ detail }) => (finals += detail.final && detail.maps.includes("wrinkles")));
 """
-# Nothing is at work, neither a head nor its detail.
-AT_REST = "!document.querySelector('#likeness-status progress')"
 # While the shape is sought: the landmarks are over the photo and no head is there yet.
 READING = """
 document.querySelectorAll("#likeness-status li.done").length >= 3 &&
@@ -102,7 +100,6 @@ class Visit:
         before = self.page.evaluate("finals")
         yield
         self.page.wait_for_function(f"finals > {before} || document.querySelector('#likeness-status .problem')")
-        self.page.wait_for_function(AT_REST)
 
     @property
     def _viewer(self) -> Frame:
@@ -188,9 +185,6 @@ class Studio:
             page.goto(self._address)
             page.wait_for_function("window.finals >= 1")
             visit = Visit(page, self._server)
-            # Or the detail of the greeting head, which begins a moment later, would be taken for what comes next.
-            visit.settle()
-            page.wait_for_function(AT_REST)
             if head:
                 visit.make_head()
             visit.settle()

@@ -233,10 +233,11 @@ def reflectance_sections(results: Mapping[str, Any]) -> dict[str, str]:
     found = results["reflectance"]
     names = {
         "albedo": 1, "albedo_scaled": 1, "relit": 1, "specular": 1, "roughness": 1, "translucency": 1,
-        "diffuse_normal": 1, "specular_normal": 1, "normal_deg": 2, "height_um": 0, "correlation": 2, "seconds": 1,
+        "diffuse_normal": 1, "specular_normal": 1, "normal_deg": 2, "wrinkle_deg": 2, "height_um": 0,
+        "correlation": 2, "seconds": 1,
     }  # fmt: skip
     header = ("way", "albedo", "scaled", "relit", "specular", "roughness", "translucency", "diffuse normals",
-              "specular normals", "normals, degrees", "height, um", "correlation", "s")  # fmt: skip
+              "specular normals", "normals, degrees", "about wrinkles", "height, um", "correlation", "s")  # fmt: skip
     rows = ((row["way"], *(number(row[name], digits) for name, digits in names.items())) for row in found["rows"])
     text = f"{found['heads']} held-out people, each under a light of its own; means.\n\n{table(header, rows)}"
     if large := found.get("large"):

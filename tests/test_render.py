@@ -18,7 +18,7 @@ from core.atlas import atlas_lookup, positions
 from core.camera import Camera, axis_angle_to_matrix, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.environment import environment_light
-from core.head import load_head
+from core.head import PARTS, load_head
 from core.mesh import texture_gradients, vertex_normals
 from core.occlusion import light_visibility
 from core.raster import (
@@ -955,3 +955,30 @@ def test_maps_of_the_skin_change_the_skin_alone() -> None:
         render_head(head, head.template[None], materials, camera, light, specular_model="blinn-phong"),
         render_head(head, head.template[None], materials, camera, light),
     )
+
+
+def test_light_goes_from_wall_to_wall_in_an_open_mouth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Teeth in the lips' shade get some of what comes in, never more than without the shade; nothing else changes."""
+    head, materials = load_head(), make_materials()
+    parameters = head.neutral()
+    expression = parameters.expression.clone()
+    expression[0, head.expression_names.index("jawOpen")] = 0.6
+    vertices = head.vertices(replace(parameters, expression=expression))
+    camera = look_at_head(torch.zeros(1), torch.zeros(1), 0.5, torch.tensor([0.0, -0.03, 0.0]), 400.0, 96, 96)
+    above = functional.normalize(torch.tensor([[[0.0, 0.7, 0.7]]]), dim=-1)
+    light = Light(torch.zeros(1, 9, 3), above, torch.ones(1, 1, 3))
+    seen = fragments(vertices, head.faces, camera).face_index[0]
+    part = torch.where(seen < 0, -1, head.face_part[seen.clamp_min(0)])
+    inner = torch.isin(part, torch.tensor([PARTS.index(name) for name in ("mouth", "teeth", "tongue")]))
+    assert inner.sum() > 100
+
+    def picture(shadows: bool = True) -> torch.Tensor:
+        return render_head(head, vertices, materials, camera, light, supersample=1, shadows=shadows)[0]
+
+    bounced, open_sky = picture(), picture(shadows=False)
+    monkeypatch.setattr("core.render.MOUTH_ALBEDO", 0.0)
+    direct = picture()
+    gain = (bounced - direct)[:, inner]
+    assert gain.min() > -1e-6 and gain.mean() > 0.01
+    assert (bounced - open_sky)[:, inner].max() < 1e-4
+    assert torch.equal(bounced[:, ~inner & (part >= 0)], direct[:, ~inner & (part >= 0)])

@@ -220,6 +220,15 @@ def test_folds_run_where_lines_of_the_same_seed_stay(head: HeadModel):
         assert same > 0.1 and same > 1.7 * other, name
 
 
+def test_a_fold_goes_on_where_the_permanent_line_is_broken(head: HeadModel):
+    """Skin that is pushed together gives along the whole of a line: no row of dents."""
+    folds = [groove for groove in fold_grooves(head, 1.0, 4)["forehead"] if not groove.soft]
+    middle = folds[0].depth_mm[:, 25:65]
+    shown = middle.max(axis=1) > 0.3
+    assert shown.sum() >= 3
+    assert (middle.min(axis=1) > 0.3 * middle.max(axis=1))[shown].all()
+
+
 def test_grooves_and_bulges_are_drawn_with_opposite_signs(head: HeadModel):
     grooves = fold_grooves(head, 0.5, 0)["forehead"]
     sharp, soft = groove_depth(head, grooves, SIZE)
