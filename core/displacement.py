@@ -35,10 +35,10 @@ class RefinementSettings:
     """
 
     steps: int = 16
-    rate: float = 0.016
-    noise: float = 0.05
-    spread_mm: float = 0.10
-    smooth: float = 4.0
+    rate: float = 0.01
+    noise: float = 0.1
+    spread_mm: float = 0.06
+    smooth: float = 1.0
     fine_mm: float = 2.5
 
 

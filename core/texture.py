@@ -86,9 +86,14 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 
 
 def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
-    """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993)."""
-    both = _blur(np.concatenate([image * weight[..., None], weight[..., None]], 2), sigma)
-    return both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
+    """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993), wide ones of a smaller
+    picture."""
+    weighted, step = image * weight[..., None], 1
+    while sigma / step > 6 and min(image.shape[:2]) // (step * 2) >= 8:
+        step *= 2
+    both = _blur(np.dstack([_shrink(weighted, step), _shrink(weight, step)]), sigma / step)
+    mean = both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
+    return mean if step == 1 else _enlarge(mean, len(image)).reshape(image.shape)
 
 
 def _shrink(image: np.ndarray, step: int) -> np.ndarray:
@@ -345,16 +350,19 @@ def _sample(photo: Photo, x: np.ndarray, y: np.ndarray, weight: np.ndarray) -> n
     import cv2
 
     sure = weight > 0.3
-    if not sure.any():
+    if not sure[1:, 1:].any():
         return np.zeros((*x.shape, 3), np.float32)
     used = weight > 0
     left, top = (max(int(v[used].min()) - 4, 0) for v in (x, y))
     right = min(int(x[used].max()) + 5, photo.width)
     bottom = min(int(y[used].max()) + 5, photo.height)
     pixels = photo.pixels[top:bottom, left:right]
-    step = np.hypot(np.diff(x, axis=1)[1:], np.diff(y, axis=1)[1:])
-    step_y = np.hypot(np.diff(x, axis=0)[:, 1:], np.diff(y, axis=0)[:, 1:])
-    pixels_per_texel = float(np.median(np.sqrt(step * step_y)[sure[1:, 1:]]))
+    row, column = (index + 1 for index in np.nonzero(sure[1:, 1:]))
+    some = slice(None, None, max(1, len(row) // 4096))
+    row, column = row[some], column[some]
+    along = np.hypot(*(v[row, column] - v[row, column - 1] for v in (x, y)))
+    down = np.hypot(*(v[row, column] - v[row - 1, column] for v in (x, y)))
+    pixels_per_texel = float(np.median(np.sqrt(along * down)))
     fx = fy = 1.0
     if pixels_per_texel > 1.5:
         height, width = pixels.shape[:2]

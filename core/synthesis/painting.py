@@ -102,9 +102,9 @@ def paint_skin(head: HeadModel, look: SkinLook | None = None, size: int = 1024) 
     dark = min(max((look.melanin - 0.25) / 0.5, 0.0), 1.0)
     log = torch.lerp(fields.light, fields.dark, dark)
     scores = torch.from_numpy(rng.normal(size=len(fields.components))).float() * look.variation
-    scores = scores.clamp(-1.6, 1.6)
-    coarse = torch.einsum("k,kcyx->cyx", scores, fields.components)
-    log = log + enlarge(coarse, size)
+    if look.variation:
+        coarse = torch.einsum("k,kcyx->cyx", scores.clamp(-1.6, 1.6), fields.components)
+        log = log + enlarge(coarse, size)
 
     # Noise: blotches of blood and melanin, then pores, each along its own pigment.
     melanin, haemoglobin = (torch.tensor(v)[:, None, None] for v in (MELANIN_LOG, HAEMOGLOBIN_LOG))
