@@ -15,7 +15,9 @@ import torch
 from core.camera import look_at_head
 from core.errors import FileError
 from core.head import load_head
-from core.render import fragments, project, rasterize, render, studio_light
+from core.raster import fragments, project, rasterize
+from core.render import render
+from core.shading import studio_light
 
 THREADS = 2
 TARGETS_MS = {"visibility": 25.0, "textured forward + backward": 100.0}  # at 512 px on 2 threads

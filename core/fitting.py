@@ -26,7 +26,8 @@ from core.lighting import Tone, TonePalette, constant_light, fit_light, fit_tone
 from core.materials import IRIS_DIAMETER_M
 from core.mesh import rigid_align
 from core.photo import Photo
-from core.render import Light, Rendering, render
+from core.render import Rendering, render
+from core.shading import Light
 from core.synthesis.painting import SkinLook, paint_skin, skin_tone
 
 LANDMARK_SHARE = 0.3  # of the time of `fit_photo`
@@ -436,7 +437,7 @@ class FitResult:
     """Geometry, camera and light of the head in a photo.
 
     parameters: a batch of one. camera: of the whole photo. light_sh: ``[9, 3]`` in the convention of
-    `render.Light.sh`. tone: the skin's. objective: after each half step of the alternation, never
+    `shading.Light.sh`. tone: the skin's. objective: after each half step of the alternation, never
     rising. residual_px: of the 468 landmarks, root mean square; outliers: share of landmarks that were
     given less than half weight.
     """

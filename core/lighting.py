@@ -33,7 +33,7 @@ class LightPrior:
     """What light on faces is like before seeing any. Amplitudes are relative to the mean irradiance.
 
     order1, order2: standard deviation of the luminance coefficients of the first and second order of
-    `render.irradiance_basis`, in units of the zeroth; a single lamp has order 1 of 1.7, an overcast sky 0.6.
+    `shading.irradiance_basis`, in units of the zeroth; a single lamp has order 1 of 1.7, an overcast sky 0.6.
     chroma0, chroma: standard deviation of a channel around luminance, for the zeroth and for the higher orders: the
     light's overall colour is settled by `fit_tone`, and a lamp and a window of different colours differ by less than
     this. noise: relative error of a texel's colour (pores, misplaced features, cast shadows). effective_count: as many
@@ -80,7 +80,7 @@ def fit_light(
     prior: LightPrior | None = None,
     mean_irradiance: Float[Tensor, "3"] | None = None,
 ) -> Float[Tensor, "9 3"]:
-    """Second-order light that explains colours of a surface of known albedo (the convention of `render.Light.sh`).
+    """Second-order light that explains colours of a surface of known albedo (the convention of `shading.Light.sh`).
 
     Robust ridge least squares in linear RGB (reweighted, Geman and McClure): each channel is a common luminance
     light plus a small deviation, so that the colour of the skin that the coarse albedo got wrong is not turned into

@@ -29,8 +29,6 @@ from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.materials import SKIN_F0, SPECULAR_F0, Materials
 from core.mesh import at_corners, face_normals, texture_gradients, vertex_normals
 from core.occlusion import lamp_shadows, sky_visibility
-from core.occlusion import light_visibility as light_visibility
-from core.raster import NEAR_M as NEAR_M  # these by their old home too
 from core.raster import (
     Fragments,
     fragments_of,
@@ -42,8 +40,6 @@ from core.raster import (
     signed_area,
     weighted,
 )
-from core.raster import fragments as fragments
-from core.raster import interpolate as interpolate
 from core.shading import (
     Light,
     Surface,
@@ -56,8 +52,6 @@ from core.shading import (
     specular_light,
     studio_light,
 )
-from core.shading import irradiance_basis as irradiance_basis
-from core.shading import sh_basis as sh_basis
 
 
 @dataclass(frozen=True)

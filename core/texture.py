@@ -790,7 +790,7 @@ class Seen:
 class TextureResult:
     """What `build_materials` found.
 
-    light_sh: ``[9, 3]`` of the first photo, in the convention of `render.Light.sh`. tone: place on the palette of skin
+    light_sh: ``[9, 3]`` of the first photo, in the convention of `shading.Light.sh`. tone: place on the palette of skin
     colours, exposure and cast. seen_fraction: share of the face that shows photos' own texels, 0..1. weight: ``[U, U]``
     their weights. covered_fraction: share of the visible face that was left out in the first photo as hair, glasses or
     hands. hair_srgb: the hair's colour, None for bald people and where none was seen. iris_linear: None where the

@@ -27,7 +27,7 @@ from core.color import linear_to_srgb, srgb_to_linear
 from core.errors import LikenessError
 from core.head import HeadModel, load_head
 from core.materials import IRIS_RADIUS_UV
-from core.render import attach_to_camera, studio_light
+from core.shading import attach_to_camera, studio_light
 from core.synthesis.people import Labels, iris_colour
 from editing.attributes import EXPRESSION_SPREAD, Subject
 from editing.directions import text_direction

@@ -24,7 +24,7 @@ from core.color import linear_to_srgb
 from core.errors import LikenessError
 from core.head import HeadModel, load_head
 from core.materials import paint_eye
-from core.render import Light, attach_to_camera, studio_light
+from core.shading import Light, attach_to_camera, studio_light
 from core.synthesis.people import iris_colour, labels_from_vector
 from core.synthesis.shards import MapDataset, MapSample
 from editing.attributes import ATTRIBUTES, COUNT, GROUPS, values_of

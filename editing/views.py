@@ -18,7 +18,8 @@ from core.camera import Camera, look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.head import PART_TEXTURE, PARTS, HeadModel
 from core.materials import paint_mouth
-from core.render import Light, Rendering, attach_to_camera, render, studio_light
+from core.render import Rendering, render
+from core.shading import Light, attach_to_camera, studio_light
 
 # The whole head with some neck, as tall as wide.
 DISTANCE_M, HEIGHT_M = 1.0, 0.245

@@ -30,7 +30,8 @@ from core.head import PARTS, HeadModel, HeadParameters, read_head
 from core.landmarks import detect_faces, landmarks
 from core.materials import IRIS_DIAMETER_M
 from core.photo import load_photo
-from core.render import fragments, rasterize, render_head
+from core.raster import fragments, rasterize
+from core.render import render_head
 from recipes.skins import training_materials
 
 log = logging.getLogger("embed_landmarks")

@@ -25,7 +25,8 @@ from core.atlas import atlas_lookup, interpolate
 from core.head import HeadModel, load_head
 from core.materials import Materials
 from core.pipeline import generate
-from core.render import fragments, render_head
+from core.raster import fragments
+from core.render import render_head
 from core.synthesis.painting import paint_materials, random_look
 from recipes import albedo_pictures, editing_pictures, reflectance_pictures, screens
 from recipes.drawing import colour_of, draw, fitted, portrait, portrait_camera, sheet, to_image, with_expression

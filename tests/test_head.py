@@ -20,7 +20,7 @@ from core.camera import look_at_head
 from core.checkpoints import read_safetensors
 from core.errors import FileError
 from core.head import PARTS, HeadModel, HeadParameters, SameHead, load_head, read_head
-from core.render import rasterize
+from core.raster import rasterize
 
 # https://developer.apple.com/documentation/arkit/arfaceanchor/blendshapelocation
 ARKIT_NAMES = """

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 from core.color import individual_typology_angle_deg
 from core.lighting import LightPrior, TonePalette, constant_light, fit_light, fit_tone, shading
-from core.render import irradiance_basis
+from core.shading import irradiance_basis
 from core.synthesis.painting import skin_tone
 
 SETTINGS = settings(max_examples=6)

@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from core.atlas import atlas_lookup, interpolate, positions
 from core.head import PARTS, HeadModel, load_head
+from core.materials import SKIN_F0, SPECULAR_F0
 from core.mesh import vertex_normals
 from core.synthesis.features import Features, draw_features
 from core.synthesis.painting import paint_roughness
 from core.synthesis.people import Labels, Person, sample_person
-from core.synthesis.relief import SKIN_F0, SPECULAR_F0, Relief, normal_map, paint_relief
+from core.synthesis.relief import Relief, normal_map, paint_relief
 from tests.tiny_head import tiny_head
 
 SIZE = 256

@@ -14,7 +14,7 @@ from core.atlas import positions
 from core.camera import Camera
 from core.fitting import head_angles
 from core.head import PARTS, load_head
-from core.render import rasterize, sample_texture
+from core.raster import rasterize, sample_texture
 from core.synthesis import photo as synthesis
 from core.synthesis.heads import sample_head
 from core.synthesis.photo import (

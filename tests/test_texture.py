@@ -24,7 +24,8 @@ from core.lighting import constant_light, shading
 from core.materials import Materials
 from core.mesh import vertex_normals
 from core.photo import Photo
-from core.render import Light, irradiance_basis, render, render_head
+from core.render import render, render_head
+from core.shading import Light, irradiance_basis
 from core.synthesis.painting import SkinLook, paint_materials
 from core.texture import (
     LEFT_EYE,

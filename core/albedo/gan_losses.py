@@ -16,7 +16,9 @@ from core.camera import look_at_head
 from core.color import linear_to_srgb, srgb_to_linear
 from core.errors import LikenessError
 from core.head import PARTS, HeadModel, HeadParameters
-from core.render import Light, rasterize, render
+from core.raster import rasterize
+from core.render import render
+from core.shading import Light
 
 
 def laplacian_loss(

@@ -92,7 +92,7 @@ def estimate(
     """The maps of a skin from its colour under one light.
 
     lit: sRGB, complete, in the layout of the atlas, which a map that is not square shows stretched. vertices: of the
-    head as it was lit. sh: the light, where it is known (`render.Light.sh`); None fits it. net: None is the bundled
+    head as it was lit. sh: the light, where it is known (`shading.Light.sh`); None fits it. net: None is the bundled
     one. tile_px: side of the tiles in which the fine network works, for less memory; the result is the same. report:
     called with the share that is done. Raises LikenessError for maps of an impossible size, FileError without weights.
     """

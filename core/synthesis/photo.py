@@ -33,7 +33,9 @@ from core.materials import (
 )
 from core.mesh import at_corners, vertex_normals
 from core.photo import Photo
-from core.render import Light, diffuse_light, fragments, front_facing, interpolate, project, rasterize, render_head
+from core.raster import fragments, front_facing, interpolate, project, rasterize
+from core.render import render_head
+from core.shading import Light, diffuse_light
 from core.synthesis.heads import IRIS_SPREAD_M, PUPIL_RANGE_M, SyntheticHead, eyeball_radius_m, sample_head
 from core.synthesis.painting import paint_roughness, paint_skin, random_look
 from core.synthesis.skins import SkinSources

@@ -41,7 +41,7 @@ from core.camera import Camera
 from core.checkpoints import WEIGHTS, sha256_of, write_whole
 from core.errors import FileError, LikenessError
 from core.head import HeadModel, load_head
-from core.render import Light
+from core.shading import Light
 from core.synthesis.captions import captions
 from core.synthesis.heads import SyntheticHead, as_bytes, sample_head
 from core.synthesis.people import LABEL_NAMES, LATENT_NAMES, label_vector
