@@ -579,6 +579,10 @@ def detail(
         typer.Option("--maps", metavar="FOLDER", help="Folder for all maps as PNG, a folder each."),
     ] = None,
     refine: Annotated[bool, typer.Option(help="Bend the relief until its shading is the photo's; slow.")] = True,
+    facescape: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Your files of FaceScape: its network finds the relief (minutes)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add what a head saved without it lacks: how its skin takes light, its relief, the wrinkles of its expressions.
@@ -607,6 +611,9 @@ def detail(
             try:
                 avatar, model = _load(path)
                 found = making.whole_detail(avatar, report, refine)
+                if facescape is not None:
+                    report("FaceScape's relief", 0.9)
+                    found = making.facescape_relief(found, facescape)
                 folder, stem = (out, name) if out is not None else (path.parent, path.stem)
                 files = [folder / f"{stem}{suffix}" for suffix in (".likeness", ".glb")]
                 write_whole(files[1], glb_bytes(model, found))

@@ -11,8 +11,10 @@ import io
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import LikenessError
@@ -339,8 +341,22 @@ def whole_detail(avatar: Avatar, report: Report, refine: bool = True) -> Avatar:
     """`core.detail.detailed`, whose lack of memory is a LikenessError too."""
     from core.detail import detailed
 
-    try:
+    with _memory_as_sentence():
         return detailed(avatar, report, refine)
+
+
+def facescape_relief(avatar: Avatar, folder: Path) -> Avatar:
+    """`core.foreign_detail.facescape_detailed`, whose lack of memory is a LikenessError too."""
+    from core.foreign_detail import facescape_detailed
+
+    with _memory_as_sentence():
+        return facescape_detailed(avatar, folder)
+
+
+@contextmanager
+def _memory_as_sentence() -> Iterator[None]:
+    try:
+        yield
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "memory" not in str(error):
             raise

@@ -31,11 +31,11 @@ above it, or before it in its row, in this list, which `tests/test_imports.py` r
     errors, color, mesh, materials, camera, checkpoints, photo
     head, atlas, flame, raster, shading, occlusion, environment, render, render_pytorch3d, lighting, landmarks, quality
     synthesis, albedo
-    facescape, surface_transfer, foreign_detail
+    facescape, surface_transfer
     key_expressions
     fitting, reflectance, displacement, texture, generation
     avatar
-    transfer, detail
+    transfer, detail, foreign_detail
     pipeline
     fine_mesh, map_files, gltf, export, evaluation
 """

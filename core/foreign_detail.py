@@ -25,7 +25,7 @@ import math
 import re
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,14 +36,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.albedo.stylegan2 import Generator, assign_weights, load_checkpoint
-from core.checkpoints import foreign_path, read_torch, tensors_of
+from core.avatar import Avatar
+from core.checkpoints import FOREIGN, foreign_path, read_torch, tensors_of
+from core.detail import with_displacement
 from core.errors import FileError, LikenessError
-from core.facescape import SCANNED_EXPRESSIONS, UNIT_M, FaceScapeModel, fit_facescape
-from core.head import HeadModel, HeadParameters
+from core.facescape import SCANNED_EXPRESSIONS, UNIT_M, FaceScapeModel, fit_facescape, load_facescape
+from core.head import HeadModel, HeadParameters, load_head
+from core.materials import DISPLACEMENT_UNIT_M
+from core.quality import Finding
+from core.reflectance.lit_heads import softened
 from core.surface_transfer import TransferredMap, TransferSettings, bent_to, from_atlas, to_atlas, windowed
 
 WINDOW = (1100 / 4096, 600 / 4096, 3000 / 4096, 2500 / 4096)  # left, top, right, bottom of the map's side
 WINDOW_SIDE = 1024  # texels that the network was trained on
+BLEND_SHARE = 1 / 64  # of the map: sigma over which a foreign relief gives way to the head's own
 AMPLITUDE = 0.914  # FaceScape's units (millimetres, but for the scan's own scale) at an output of 1
 # Mean and spread of lightness, a and b (8-bit CIELAB of OpenCV) that Detailed3DFace gives its textures.
 TONE_MEAN = (145.32921, 143.36488, 147.16614)
@@ -310,6 +316,45 @@ def facescape_displacement(
     texture = from_atlas(head, vertices, mesh, skin, side, settings)
     metres = detail.displacement(toned(texture.values, texture.valid)[None], positions, UNIT_M * fit.scale)[0]
     return to_atlas(head, vertices, mesh, metres, size, texture.valid, settings)
+
+
+def facescape_detailed(avatar: Avatar, folder: Path, size: int = 1024, side: int = WINDOW_SIDE) -> Avatar:
+    """The head with the relief that FaceScape's network finds in its skin, where FaceScape's face covers it; elsewhere
+    its own (`core.detail.detailed` comes first), which it meets over `BLEND_SHARE` of the map.
+
+    folder: with core_*.npy and factors_id_*.npy, or the .npz of version 1.6; the mesh as predef_faces.pkl, faces.pkl or
+    any .obj; landmark_indices.npz; dpmap_single_net_G.pth. The head gets a finding that says whose the relief is. size:
+    of the displacement. side: as in `facescape_displacement`. Raises FileError for files that are missing, damaged or
+    do not belong together, or a head of another head model.
+    """
+    head, folder = load_head(), Path(folder)
+    avatar.check_fits(head)
+    meshes = sorted(folder.rglob("*.obj")) if not any(folder.rglob("*faces.pkl")) else []
+    model = load_facescape(folder, topology=meshes[0] if meshes else None)
+    file = FOREIGN["facescape_detail"].file
+    network = load_facescape_detail(next(iter(sorted(folder.rglob(file))), folder / file))
+    vertices, maps = head.vertices(avatar.parameters("neutral"))[0], avatar.materials
+    skin = maps.skin_albedo if maps.skin_photo is None else maps.skin_photo
+    found = facescape_displacement(head, vertices, skin / 255, model, network, size, side=side)
+    share = softened(found.valid.float(), BLEND_SHARE * size)
+    share = ((2 * share - 1).clamp(0, 1) * found.valid)[None]
+    height = share * found.values[:1] / DISPLACEMENT_UNIT_M
+    if maps.skin_displacement is not None:
+        own = functional.interpolate(maps.skin_displacement[None].float(), size=(size, size), mode="bilinear")[0]
+        height = height + (1 - share) * own
+    relief = height.round().clamp(-32767, 32767).to(torch.int16)
+    said = Finding(
+        "foreign-relief",
+        "info",
+        "The relief of the skin was found by FaceScape's network.",
+        "Its licence allows non-commercial research only; this head falls under it.",
+    )
+    findings = (*(finding for finding in avatar.quality.findings if finding.code != said.code), said)
+    return replace(
+        avatar,
+        materials=with_displacement(maps, head, vertices, relief),
+        quality=replace(avatar.quality, findings=findings),
+    )
 
 
 # ------------------------------------------------------------------------------------------------- DECA

@@ -558,6 +558,13 @@ def test_export_wears_an_expression(run: Run, tmp_path: Path, saved: Path):
     assert code == 2 and "NAME=WEIGHT" in err
 
 
+def test_detail_by_facescape_says_which_file_is_missing(run: Run, tmp_path: Path, saved: Path):
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("detail", saved, "--facescape", "empty", "--out", "o")
+    assert code == 1 and "FaceScape's bilinear model is missing: looked for empty/core_847_50_52.npy" in err
+    assert "nju.edu.cn" in err and "Traceback" not in err and not files(tmp_path / "o")
+
+
 def test_detail_is_added_to_a_saved_head_in_its_place(run: Run, tmp_path: Path, saved: Path):
     code, out, err = run("detail", saved)
     assert code == 0 and not err

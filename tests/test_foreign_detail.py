@@ -373,12 +373,15 @@ def test_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (example,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
     monkeypatch.chdir(tmp_path)
     exec(compile(example.replace("size=1024", "size=128, side=128"), "foreign_models.md", "exec"), {})
-    result = load_avatar("detailed.likeness").materials.skin_displacement
-    assert result is not None and result.shape == (1, 128, 128)
-    moved = result[result != 0]
-    # A random person's head is about twice as large; the same everywhere.
-    assert moved.numel() > 0.1 * result.numel() and moved.max() - moved.min() <= 1
-    assert float(moved[0]) == pytest.approx(-0.5 * 914 * 2, rel=0.15)
+    result = load_avatar("detailed.likeness")
+    relief, normals = result.materials.skin_displacement, result.materials.skin_normal
+    assert relief is not None and relief.shape == (1, 128, 128)
+    # A random person's head is about twice as large. The same everywhere, and flat where FaceScape has no face.
+    deepest = relief.min()
+    assert float(deepest) == pytest.approx(-0.5 * 914 * 2, rel=0.15)
+    assert (relief <= deepest + 1).float().mean() > 0.1 and relief.max() == 0 and (relief == 0).float().mean() > 0.1
+    assert normals is not None and normals.shape == (3, 128, 128)
+    assert [finding.code for finding in result.quality.findings].count("foreign-relief") == 1
 
 
 # ------------------------------------------------------------------------------------------------- DECA
