@@ -811,7 +811,7 @@ def test_detail_that_arrives_changes_the_skin_and_nothing_else(stage: Stage) -> 
     stage.say("set_map", map="", flat=False)
     surface = stage.picture()
     assert differ(after, surface) > 0.05
-    assert stage.viewer.evaluate("likenessViewer.view") == view
+    assert stage.viewer.evaluate("likenessViewer.view") == pytest.approx(view)
     assert differ(before[..., 3:], surface[..., 3:]) < 0.001
     assert np.abs(before - surface).mean() > 0.2
     assert stage.statistics["heads"] == 1
