@@ -327,12 +327,13 @@ def facescape_detailed(avatar: Avatar, folder: Path, size: int = 1024, side: int
     of the displacement. side: as in `facescape_displacement`. Raises FileError for files that are missing, damaged or
     do not belong together, or a head of another head model.
     """
-    head, folder = load_head(), Path(folder)
-    avatar.check_fits(head)
+    folder = Path(folder)
     meshes = sorted(folder.rglob("*.obj")) if not any(folder.rglob("*faces.pkl")) else []
     model = load_facescape(folder, topology=meshes[0] if meshes else None)
     file = FOREIGN["facescape_detail"].file
     network = load_facescape_detail(next(iter(sorted(folder.rglob(file))), folder / file))
+    head = load_head()
+    avatar.check_fits(head)
     vertices, maps = head.vertices(avatar.parameters("neutral"))[0], avatar.materials
     skin = maps.skin_albedo if maps.skin_photo is None else maps.skin_photo
     found = facescape_displacement(head, vertices, skin / 255, model, network, size, side=side)
