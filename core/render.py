@@ -300,7 +300,7 @@ def render_head(
 
     Maps of the skin that the materials have are used: normals bend the light (`bend_normals`), not the outline;
     specular albedo, translucency and occlusion as in `shading.Surface`. Where the skin's occlusion is known, that of
-    the mouth is worked out too, and light that goes from wall to wall in it softens the shadows there.
+    the mouth is worked out too. Light that goes from wall to wall in an open mouth is in both and in its shadows.
     """
     if style not in STYLES:
         raise ValueError(f"There is no style {style!r}; choose one of {', '.join(STYLES)}.")

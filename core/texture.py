@@ -70,14 +70,19 @@ def _smoothstep(low: float, high: float, x: np.ndarray) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
+def _coarser(image: np.ndarray, sigma: float) -> int:
+    """How many times smaller a picture may be for so wide a blur."""
+    factor = 1
+    while sigma / factor > 6 and min(image.shape[:2]) // (factor * 2) >= 8:
+        factor *= 2
+    return factor
+
+
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Gaussian blur of ``[H, W]`` or ``[H, W, C]``; wide ones on a smaller picture, where they cost as little."""
     import cv2
 
-    factor = 1
-    while sigma / factor > 6 and min(image.shape[:2]) // (factor * 2) >= 8:
-        factor *= 2
-    if factor > 1:
+    if (factor := _coarser(image, sigma)) > 1:
         size = (image.shape[1] // factor, image.shape[0] // factor)
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         small = cv2.GaussianBlur(small, (0, 0), sigma / factor, borderType=cv2.BORDER_REFLECT)
@@ -88,9 +93,7 @@ def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
 def _masked_blur(image: np.ndarray, weight: np.ndarray, sigma: float) -> np.ndarray:
     """Weighted local mean of ``[H, W, C]`` (normalised convolution, Knutsson and Westin 1993), wide ones of a smaller
     picture."""
-    weighted, step = image * weight[..., None], 1
-    while sigma / step > 6 and min(image.shape[:2]) // (step * 2) >= 8:
-        step *= 2
+    weighted, step = image * weight[..., None], _coarser(image, sigma)
     both = _blur(np.dstack([_shrink(weighted, step), _shrink(weight, step)]), sigma / step)
     mean = both[..., :-1] / np.maximum(both[..., -1:], 1e-4)
     return mean if step == 1 else _enlarge(mean, len(image)).reshape(image.shape)
